@@ -1,0 +1,16 @@
+"""Hash-grid fields on the CPU, in compiled kernels that do a whole training step at once.
+
+What is trained here is the network, `NeuralField.correction`, around a given coarse base.
+
+Encoding, decoder, backward pass and Adam work on small blocks of points that stay in the
+processor's cache, instead of one large array after the other as in plain torch. `fairfield.fields`
+is the reference and the fallback: ask `reason_unavailable` first.
+"""
+
+from __future__ import annotations
+
+from .availability import reason_unavailable, warm_up
+from .evaluator import FusedEvaluator
+from .trainer import FusedTrainer
+
+__all__ = ["FusedEvaluator", "FusedTrainer", "reason_unavailable", "warm_up"]

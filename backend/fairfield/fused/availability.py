@@ -1,0 +1,95 @@
+"""Whether the fused kernels can be used for a field on this machine, and compiling them ahead."""
+
+from __future__ import annotations
+
+import functools
+import time
+
+import numpy as np
+import torch
+
+from ..fields.decoder import DecoderConfig
+from ..fields.hash_grid import HashGridConfig
+from ..fields.neural_field import FieldConfig, NeuralField
+from .evaluator import FusedEvaluator
+from .layout import TILE
+from .loading import KernelsUnavailableError, keep_compiled, load_kernels, stop_caching
+from .trainer import FusedTrainer
+
+
+def reason_unavailable(module: NeuralField) -> str | None:
+    """Return why the fused kernels cannot be used for a field, as one sentence, or None."""
+    reason = _unsupported(module)
+    return _reason_not_compiled() if reason is None else reason
+
+
+def warm_up(threads: int) -> float:
+    """Compile all kernels, or load them from the cache, and start the threads.
+
+    Returns the seconds it took. Where the kernels are unavailable it does nothing: fields are then
+    fitted with plain torch.
+    """
+    start = time.perf_counter()
+    if _reason_not_compiled() is None:
+        _rehearse(threads)
+    return time.perf_counter() - start
+
+
+def _unsupported(module: NeuralField) -> str | None:
+    encoding, decoder = module.config.encoding, module.config.decoder
+    parameter = module.encoding.table
+    if parameter.device.type != "cpu" or parameter.dtype != torch.float32:
+        return (
+            f"The field is {parameter.dtype} on {parameter.device}; "
+            "the fused kernels need float32 on the CPU."
+        )
+    if module.config.kind != "hash-grid" or encoding.dimension != 3 or encoding.features != 2:
+        return (
+            f"The field is a {encoding.dimension}D {module.config.kind} with {encoding.features} "
+            "features a level; the fused kernels need a 3D hash-grid with 2."
+        )
+    if decoder.width % TILE or decoder.hidden_layers > 2 or decoder.channels != 1:
+        return (
+            f"The decoder has {decoder.hidden_layers} hidden layers of {decoder.width} and "
+            f"{decoder.channels} channels; the fused kernels need 1 or 2 layers, a width that is a "
+            f"multiple of {TILE}, and 1 channel."
+        )
+    return None
+
+
+@functools.cache
+def _reason_not_compiled() -> str | None:
+    try:
+        load_kernels()
+        try:
+            _rehearse(threads=1)
+        except Exception:  # a full disk or a damaged cache can raise anything: do without
+            stop_caching()
+            _rehearse(threads=1)
+        keep_compiled()
+    except KernelsUnavailableError as problem:
+        return str(problem)
+    except Exception as problem:
+        return f"The fused kernels cannot be compiled on this machine: {problem}"
+    return None
+
+
+def _rehearse(threads: int) -> None:
+    """Use every kernel once on a tiny field, which compiles it or loads it from the cache."""
+    state = torch.get_rng_state()
+    try:
+        module = NeuralField(
+            FieldConfig(
+                encoding=HashGridConfig(levels=threads),
+                decoder=DecoderConfig(width=TILE),
+                base_resolution=2,
+            )
+        )
+    finally:
+        torch.set_rng_state(state)
+    points = np.zeros((1, 3), np.float32)
+    ones = np.ones(1, np.float32)
+    FusedEvaluator(module, threads).field_values(points)
+    trainer = FusedTrainer(module, threads)
+    trainer.gradients(points, ones, ones)
+    trainer.step(points, ones, ones, 0.0, 0.0)

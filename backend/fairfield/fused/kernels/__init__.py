@@ -1,0 +1,35 @@
+"""The compiled part: numba kernels on blocks of points. Importing this package imports numba.
+
+Conventions shared by all modules here:
+
+- Points are handled in blocks of `BLOCK`, stored feature by feature, (features, BLOCK), so that the
+  innermost loop runs over points and fills whole SIMD registers.
+- Innermost loops index with unsigned integers only. A signed index makes numba add its wrap-around
+  for negative values, which silently keeps LLVM from vectorising the loop. Mixing an unsigned
+  64-bit integer with a signed one makes a float in numba, so the constants are unsigned as well.
+- Nothing allocates inside a loop, and nothing depends on which thread runs a block.
+"""
+
+from __future__ import annotations
+
+from .entry import (
+    ENTRY_POINTS,
+    adam_dense,
+    evaluate_blocks,
+    evaluate_lattice_blocks,
+    table_gradient,
+    train_groups,
+    update_levels,
+)
+from .options import BLOCK
+
+__all__ = [
+    "BLOCK",
+    "ENTRY_POINTS",
+    "adam_dense",
+    "evaluate_blocks",
+    "evaluate_lattice_blocks",
+    "table_gradient",
+    "train_groups",
+    "update_levels",
+]

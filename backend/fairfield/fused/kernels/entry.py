@@ -1,0 +1,214 @@
+"""The kernels that Python calls. Each works on a share of the blocks or levels, without the GIL.
+
+Arrays and named tuples are those of `fairfield.fused.layout`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..layout import AdamStep, DecoderArrays, LevelArrays
+from .adam import adam_sparse, adam_update
+from .decoding import decode_block, decoder_gradient, weighted_absolute_error
+from .encoding import encode_block, load_block, scatter_level
+from .lattice import interpolate_lattice
+from .options import BLOCK, LANES, ZERO, Floats, Index, Indices, entry_point, inlined
+from .workspace import new_workspace
+
+
+@inlined
+def points_in_block(block: int, total: int) -> Index:
+    """Number of points of a block: BLOCK, or fewer in the last one."""
+    return np.uint64(min(BLOCK, total - block * BLOCK))
+
+
+@entry_point
+def evaluate_blocks(
+    first_block: int,
+    last_block: int,
+    points: Floats,
+    levels: LevelArrays,
+    table: Floats,
+    decoder: DecoderArrays,
+    values: Floats,
+) -> None:
+    """Write the network's values, (N,), for the points, (N, 3), of a range of blocks."""
+    work = new_workspace(decoder)
+    unit = np.empty((3, BLOCK), np.float32)
+    for block in range(first_block, last_block):
+        first = np.uint64(block * BLOCK)
+        count = points_in_block(block, values.shape[0])
+        load_block(points, first, count, unit, work.taint)
+        encode_block(levels, table, unit, work.rows, work.weights, work.encoded)
+        decode_block(decoder, work.encoded, work.hidden1, work.hidden2, work.values)
+        for i in range(ZERO, count):
+            values[first + i] = work.values[i] + work.taint[i]
+
+
+@entry_point
+def evaluate_lattice_blocks(
+    first_block: int, last_block: int, points: Floats, lattice: Floats, values: Floats
+) -> None:
+    """Write the coarse base's values, (N,), for the points, (N, 3), of a range of blocks."""
+    unit = np.empty((3, BLOCK), np.float32)
+    taint = np.empty(BLOCK, np.float32)
+    block_values = np.empty(BLOCK, np.float32)
+    for block in range(first_block, last_block):
+        first = np.uint64(block * BLOCK)
+        count = points_in_block(block, values.shape[0])
+        load_block(points, first, count, unit, taint)
+        interpolate_lattice(lattice, unit, block_values)
+        for i in range(ZERO, count):
+            values[first + i] = block_values[i] + taint[i]
+
+
+@entry_point
+def train_groups(
+    first_group: int,
+    last_group: int,
+    blocks_per_group: int,
+    points: Floats,
+    targets: Floats,
+    weights: Floats,
+    levels: LevelArrays,
+    table: Floats,
+    decoder: DecoderArrays,
+    unit: Floats,
+    upstream: Floats,
+    gradients: DecoderArrays,
+    losses: NDArray[np.float64],
+) -> None:
+    """Run a range of groups of blocks forward and backward, up to the encoded points.
+
+    Parameters
+    ----------
+    points, targets, weights
+        (N, 3), (N,), (N,) float32.
+    unit, upstream
+        (blocks, 3, BLOCK) unit coordinates and (blocks, features, BLOCK) gradient by the encoded
+        points, as `update_levels` takes them; written.
+    gradients
+        A decoder whose arrays have one more, leading axis over the groups; written.
+    losses
+        (groups,) float64: each group's sum of weight * |value - target|; written.
+    """
+    work = new_workspace(decoder)
+    upstream_values = np.empty(BLOCK, np.float32)
+    total = targets.shape[0]
+    gradient_factor = np.float32(1.0 / total)
+    for group in range(first_group, last_group):
+        gradient = group_gradient(gradients, group)
+        losses[group] = 0.0
+        last_block = min((group + 1) * blocks_per_group, unit.shape[0])
+        for block in range(group * blocks_per_group, last_block):
+            first = np.uint64(block * BLOCK)
+            count = points_in_block(block, total)
+            load_block(points, first, count, unit[block], work.taint)
+            encode_block(levels, table, unit[block], work.rows, work.weights, work.encoded)
+            decode_block(decoder, work.encoded, work.hidden1, work.hidden2, work.values)
+            for i in range(LANES):
+                work.values[i] += work.taint[i]
+            losses[group] += weighted_absolute_error(
+                work.values, targets, weights, first, count, gradient_factor, upstream_values
+            )
+            decoder_gradient(decoder, work, upstream_values, gradient, upstream[block])
+
+
+@inlined
+def group_gradient(gradients: DecoderArrays, group: int) -> DecoderArrays:
+    """Return one group's arrays, cleared."""
+    gradients.input_weight[group] = 0
+    gradients.input_bias[group] = 0
+    gradients.middle_weight[group] = 0
+    gradients.middle_bias[group] = 0
+    gradients.output_weight[group] = 0
+    gradients.output_bias[group] = 0
+    return DecoderArrays(
+        gradients.input_weight[group],
+        gradients.input_bias[group],
+        gradients.middle_weight[group],
+        gradients.middle_bias[group],
+        gradients.output_weight[group],
+        gradients.output_bias[group],
+    )
+
+
+@entry_point
+def update_levels(
+    first_level: int,
+    stride: int,
+    levels: LevelArrays,
+    unit: Floats,
+    upstream: Floats,
+    table: Floats,
+    first: Floats,
+    second: Floats,
+    gradient: Floats,
+    gradient_bits: Indices,
+    adam: AdamStep,
+) -> None:
+    """Scatter the gradient of every `stride`-th level from the last, and update its features.
+
+    One thread owns a level, so nothing is shared and the order of the additions is fixed. The
+    gradient of the level at hand stays in the processor's cache.
+
+    Parameters
+    ----------
+    first_level
+        Which of the `stride` threads this is.
+    unit, upstream
+        As `train_groups` wrote them.
+    table, first, second
+        All features and their moments, flat float32.
+    gradient, gradient_bits
+        (rows of the largest level, 2) float32 of zeros, and the same memory flat as uint32; zeros
+        again afterwards.
+    """
+    rows = np.empty((8, BLOCK), np.uint32)
+    weights = np.empty((8, BLOCK), np.float32)
+    flat_gradient = gradient.reshape(-1)
+    for level in range(levels.scale.shape[0] - 1 - first_level, -1, -stride):
+        scatter_level(levels, level, unit, upstream, rows, weights, gradient)
+        adam_sparse(
+            table,
+            flat_gradient,
+            gradient_bits,
+            first,
+            second,
+            np.uint64(2 * levels.offset[level]),
+            np.uint64(2 * levels.size[level]),
+            adam,
+        )
+
+
+@entry_point
+def table_gradient(levels: LevelArrays, unit: Floats, upstream: Floats, gradient: Floats) -> None:
+    """Add up the gradient of the whole table, (rows, 2), which the caller has cleared."""
+    rows = np.empty((8, BLOCK), np.uint32)
+    weights = np.empty((8, BLOCK), np.float32)
+    for level in range(levels.scale.shape[0]):
+        first = levels.offset[level]
+        last = first + levels.size[level]
+        scatter_level(levels, level, unit, upstream, rows, weights, gradient[first:last])
+
+
+@entry_point
+def adam_dense(
+    parameters: Floats, gradient: Floats, first: Floats, second: Floats, adam: AdamStep
+) -> None:
+    """Update every number of flat float32 arrays."""
+    for k in range(ZERO, np.uint64(parameters.shape[0])):
+        parameters[k], first[k], second[k] = adam_update(
+            parameters[k], gradient[k], first[k], second[k], adam
+        )
+
+
+ENTRY_POINTS = (
+    evaluate_blocks,
+    evaluate_lattice_blocks,
+    train_groups,
+    update_levels,
+    table_gradient,
+    adam_dense,
+)

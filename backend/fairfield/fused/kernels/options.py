@@ -1,0 +1,45 @@
+"""How the kernels are compiled, and the constants that they share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+from numba import config, njit
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Indices = NDArray[np.uint32]
+Index = int | np.uint64  # in a kernel always unsigned
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+BLOCK = 128
+"""Points per block; a multiple of every SIMD width."""
+
+POINTS_PER_CALL = 16
+"""Points that `interpolate` handles in one call; one AVX-512 register, or two of AVX2."""
+
+LANES = np.uint64(BLOCK)
+ZERO, ONE, TWO, THREE, FOUR = (np.uint64(value) for value in range(5))
+
+_settings: Any = config  # its names are made at run time, unknown to a type checker
+
+# All of "fast" but the promises that no value is NaN or infinite: a point that is not finite gives
+# NaN and must never become an index out of bounds.
+_FAST = {"reassoc", "contract", "arcp", "nsz", "afn"}
+_OPTIONS: Any = {"nogil": True, "error_model": "numpy", "fastmath": _FAST}
+
+
+def inlined(function: Function) -> Function:
+    """Decorate a function that only other kernels call."""
+    return njit(**_OPTIONS)(function)
+
+
+def entry_point(function: Function) -> Function:
+    """Decorate a function that Python calls; what it calls is stored with it in numba's cache.
+
+    `fairfield.fused.loading` sets the folder of the cache, if there is one, while it imports the
+    kernels.
+    """
+    return njit(cache=bool(_settings.CACHE_DIR), **_OPTIONS)(function)

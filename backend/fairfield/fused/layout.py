@@ -1,0 +1,139 @@
+"""A field's parameters as the arrays that the kernels take: shapes, padding, and the way back."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from ..fields.hash_grid import GridLevel
+from ..fields.neural_field import NeuralField
+
+TILE = 4
+"""The kernels handle features in groups of this many; the encoding is padded with zeros to it."""
+
+
+class LevelArrays(NamedTuple):
+    """The grid's levels, one entry each; see `GridLevel`."""
+
+    scale: NDArray[np.float32]
+    resolution: NDArray[np.uint32]
+    dense: NDArray[np.bool_]
+    offset: NDArray[np.int64]
+    size: NDArray[np.uint32]
+
+
+class DecoderArrays(NamedTuple):
+    """The decoder's weights (out, in) and biases (out,), float32.
+
+    Columns of `input_weight` beyond the encoding's width are padding. A decoder with one hidden
+    layer has no middle: (0, 0) and (0,). There is one channel: (in,) and (1,). For gradients of
+    several groups every array has one more, leading axis.
+    """
+
+    input_weight: NDArray[np.float32]
+    input_bias: NDArray[np.float32]
+    middle_weight: NDArray[np.float32]
+    middle_bias: NDArray[np.float32]
+    output_weight: NDArray[np.float32]
+    output_bias: NDArray[np.float32]
+
+
+class AdamStep(NamedTuple):
+    """The constants of one Adam update, float32.
+
+    `rate` is the learning rate over 1 - beta1^t, `root_factor` is 1 / sqrt(1 - beta2^t), and
+    `rest1`, `rest2` are 1 - beta1 and 1 - beta2.
+    """
+
+    rate: np.float32
+    root_factor: np.float32
+    beta1: np.float32
+    rest1: np.float32
+    beta2: np.float32
+    rest2: np.float32
+    epsilon: np.float32
+
+    @classmethod
+    def at(cls, step: int, rate: float, betas: tuple[float, float], epsilon: float) -> AdamStep:
+        """For the given step, counted from 1."""
+        beta1, beta2 = betas
+        constants = (
+            rate / (1 - beta1**step),
+            (1 - beta2**step) ** -0.5,
+            beta1,
+            1 - beta1,
+            beta2,
+            1 - beta2,
+            epsilon,
+        )
+        return cls(*(np.float32(constant) for constant in constants))
+
+
+def level_arrays(levels: list[GridLevel]) -> LevelArrays:
+    """From the levels of a hash grid."""
+    return LevelArrays(
+        np.array([level.scale for level in levels], np.float32),
+        np.array([level.resolution for level in levels], np.uint32),
+        np.array([level.dense for level in levels], np.bool_),
+        np.array([level.offset for level in levels], np.int64),
+        np.array([level.size for level in levels], np.uint32),
+    )
+
+
+def table_array(module: NeuralField) -> NDArray[np.float32]:
+    """The (rows, 2) table of features, sharing the module's memory."""
+    return module.encoding.table.detach().numpy()
+
+
+def linear_layers(module: NeuralField) -> dict[str, nn.Linear]:
+    """The decoder's layers by the name that their parameters have in the module, first to last."""
+    return {
+        f"decoder.layers.{name}": layer
+        for name, layer in module.decoder.layers.named_children()
+        if isinstance(layer, nn.Linear)
+    }
+
+
+def decoder_arrays(module: NeuralField) -> DecoderArrays:
+    """The decoder's parameters: in the module's memory, but a padded copy of `input_weight`."""
+    weights = [layer.weight.detach().numpy() for layer in linear_layers(module).values()]
+    biases = [layer.bias.detach().numpy() for layer in linear_layers(module).values()]
+    deep = len(weights) == 3
+    padding = -weights[0].shape[1] % TILE
+    return DecoderArrays(
+        np.pad(weights[0], ((0, 0), (0, padding))) if padding else weights[0],
+        biases[0],
+        weights[1] if deep else np.zeros((0, 0), np.float32),
+        biases[1] if deep else np.zeros(0, np.float32),
+        weights[-1][0],
+        biases[-1],
+    )
+
+
+def store_input_weight(module: NeuralField, decoder: DecoderArrays) -> None:
+    """Copy `input_weight` back to the module it came from, unless it shares its memory."""
+    weight = next(iter(linear_layers(module).values())).weight.detach().numpy()
+    if weight.shape != decoder.input_weight.shape:
+        weight[:] = decoder.input_weight[:, : weight.shape[1]]
+
+
+def named_gradients(module: NeuralField, decoder: DecoderArrays) -> dict[str, NDArray[np.float32]]:
+    """A decoder's gradient by the names of the module's parameters, in their shapes."""
+    weights = [decoder.input_weight, decoder.middle_weight, decoder.output_weight[None]]
+    biases = [decoder.input_bias, decoder.middle_bias, decoder.output_bias]
+    layers = linear_layers(module)
+    used = [0, 2] if len(layers) == 2 else [0, 1, 2]
+    gradients = {}
+    for (name, layer), index in zip(layers.items(), used, strict=True):
+        gradients[f"{name}.weight"] = weights[index][:, : layer.in_features]
+        gradients[f"{name}.bias"] = biases[index]
+    return gradients
+
+
+def zeros_like(decoder: DecoderArrays, groups: int | None = None) -> DecoderArrays:
+    """Zeros in the shapes of a decoder, with a leading axis over groups where asked for."""
+    lead = () if groups is None else (groups,)
+    return DecoderArrays(*(np.zeros(lead + array.shape, np.float32) for array in decoder))
