@@ -1,0 +1,379 @@
+"""The `fairfield` command: the same functions as in Python, for files."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any, NoReturn
+
+from . import __version__
+from .errors import FairfieldError
+from .progress import Progress
+from .threads import let_threads_sleep, set_thread_count, usable_cores
+
+BAD_INPUT = 2
+FAILURE = 1
+INTERRUPTED = 130
+
+QUANTITIES = (
+    "value",
+    "gradient",
+    "hessian",
+    "normals",
+    "mean_curvature",
+    "gaussian_curvature",
+    "principal_curvatures",
+    "principal_directions",
+    "laplacian",
+    "shape_index",
+    "curvedness",
+    "scale",
+)
+"""Names of the arrays of `query` and `smooth`: the attributes of `fairfield.Jets`."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; return the exit code."""
+    options = _parser().parse_args(arguments)
+    let_threads_sleep()
+    try:
+        return options.run(options)
+    except FairfieldError as problem:
+        return _complain(options.command, str(problem), BAD_INPUT)
+    except OSError as problem:
+        where = f" {problem.filename}" if problem.filename else ""
+        return _complain(options.command, f"{problem.strerror}:{where}", BAD_INPUT)
+    except KeyboardInterrupt:
+        return _complain(options.command, "interrupted", INTERRUPTED)
+    except Exception as problem:
+        if os.environ.get("FAIRFIELD_DEBUG"):
+            raise
+        detail = str(problem).split("\n")[0]
+        return _complain(
+            options.command,
+            f"failed: {type(problem).__name__}: {detail} (FAIRFIELD_DEBUG=1 shows where)",
+            FAILURE,
+        )
+
+
+def _fit(options: argparse.Namespace) -> int:
+    _require_suffix(options.output, (".safetensors",))
+    _require_folder(options.output)
+    from .fitting import fit
+    from .mesh import TriangleMesh
+
+    start = time.perf_counter()
+    mesh = TriangleMesh.load(options.mesh)
+    with _ProgressLine() as progress:
+        field = fit(
+            mesh,
+            options.preset,
+            options.seed,
+            device=options.device,
+            kind=options.field,
+            progress=progress,
+        )
+    field.save(options.output)
+    seconds = time.perf_counter() - start
+    report = field.report
+    for warning in report.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    for kind, count in report.repairs.items():
+        print(f"note: {count} {kind} in the fitted copy", file=sys.stderr)
+    _report(
+        options,
+        {**report.to_dict(), "seconds_total": seconds, "output": str(options.output)},
+        f"{options.output}: near-surface error {report.near_surface_error:.2e} half-extents, "
+        f"{seconds:.1f} s",
+    )
+    return 0
+
+
+def _smooth(options: argparse.Namespace) -> int:
+    from .mesh_files import check_suffix
+
+    suffix = check_suffix(options.output)
+    if suffix not in (".ply", ".npz"):
+        raise FairfieldError(f"The output {options.output} must be a .ply or .npz file.")
+    _require_folder(options.output)
+    from .field import load
+    from .mesh import TriangleMesh
+    from .mesh_files import write_mesh
+    from .smoothing import smooth
+    from .surface_attributes import surface_attributes
+
+    field = load(options.field, options.device)
+    mesh = TriangleMesh.load(options.mesh)
+    with _ProgressLine() as progress:
+        jets = smooth(
+            field,
+            mesh.vertices,
+            scale=options.scale,
+            operator=options.operator,
+            progress=progress,
+        )
+    if suffix == ".ply":
+        write_mesh(
+            options.output,
+            mesh,
+            normals=jets.normals,
+            attributes=surface_attributes(jets),
+        )
+    else:
+        arrays = {name: getattr(jets, name) for name in QUANTITIES}
+        arrays |= {"deviation": jets.deviation, "foot_points": jets.foot_points}
+        write_mesh(options.output, mesh, attributes=arrays)
+    _report(
+        options,
+        {
+            "points": len(jets.value),
+            "unanswered": jets.unanswered,
+            "scale": float(jets.scale[0]),
+            "output": str(options.output),
+        },
+        f"{options.output}: {len(jets.value)} vertices, {jets.unanswered} without an answer",
+    )
+    return 0
+
+
+def _query(options: argparse.Namespace) -> int:
+    _require_suffix(options.output, (".npz",))
+    _require_folder(options.output)
+    names = [name.strip() for name in options.only.split(",")] if options.only else QUANTITIES
+    unknown = [name for name in names if name not in QUANTITIES]
+    if unknown:
+        raise FairfieldError(
+            f"There is no quantity {unknown[0]!r}; choose from {', '.join(QUANTITIES)}."
+        )
+    import numpy as np
+
+    from .field import load
+    from .operators import differentiate
+    from .whole_files import write_whole
+
+    try:
+        points = np.load(options.points, allow_pickle=False)
+    except (ValueError, EOFError) as problem:
+        raise FairfieldError(f"{options.points} is not a .npy file: {problem}.") from None
+    if not isinstance(points, np.ndarray):
+        raise FairfieldError(f"{options.points} holds several arrays; a .npy file is needed.")
+    field = load(options.field, options.device)
+    with _ProgressLine() as progress:
+        jets = differentiate(
+            field,
+            points,
+            scale=options.scale,
+            operator=options.operator,
+            progress=progress,
+        )
+    buffer = io.BytesIO()
+    np.savez(buffer, **{name: getattr(jets, name) for name in names})
+    write_whole(options.output, buffer.getvalue())
+    unanswered = int(np.isnan(jets.value).sum())
+    _report(
+        options,
+        {
+            "points": len(points),
+            "unanswered": unanswered,
+            "output": str(options.output),
+        },
+        f"{options.output}: {len(points)} points, {unanswered} without an answer",
+    )
+    return 0
+
+
+def _extract(options: argparse.Namespace) -> int:
+    from .mesh_files import check_suffix, write_mesh
+
+    check_suffix(options.output)
+    _require_folder(options.output)
+    from .extraction import extract, extract_with_jets
+    from .field import load
+    from .surface_attributes import surface_attributes
+
+    field = load(options.field, options.device)
+    scale = None if options.scale == "none" else options.scale
+    with _ProgressLine() as progress:
+        if options.output.suffix.lower() in (".ply", ".glb", ".npz"):
+            mesh, jets = extract_with_jets(field, options.resolution, scale, progress=progress)
+            write_mesh(
+                options.output,
+                mesh,
+                normals=jets.normals,
+                attributes=surface_attributes(jets),
+            )
+        else:
+            mesh = extract(field, options.resolution, scale, progress=progress)
+            write_mesh(options.output, mesh)
+    _report(
+        options,
+        {
+            "vertices": len(mesh.vertices),
+            "triangles": len(mesh.triangles),
+            "output": str(options.output),
+        },
+        f"{options.output}: {len(mesh.vertices)} vertices, {len(mesh.triangles)} triangles",
+    )
+    return 0
+
+
+def _serve(options: argparse.Namespace) -> int:
+    # One core stays Blender's, unless there is only one.
+    set_thread_count(options.threads or max(1, usable_cores() - 1))
+    from .server import serve
+
+    return serve()
+
+
+class _ProgressLine:
+    """Progress on standard error: one line drawn over on a terminal, few plain lines elsewhere."""
+
+    WIDTH = 30
+    INTERVAL = {True: 0.1, False: 5.0}
+
+    def __init__(self) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._last = time.monotonic() - (0.0 if not self._terminal else 1.0)
+        self._drawn = False
+
+    def __call__(self, progress: Progress) -> None:
+        now = time.monotonic()
+        if now - self._last < self.INTERVAL[self._terminal]:
+            return
+        self._last = now
+        left = f", {progress.seconds_left:.0f} s left" if progress.seconds_left else ""
+        error = f", error {progress.error:.1e}" if progress.error is not None else ""
+        text = f"{progress.fraction:4.0%} {progress.stage}{error}{left}"
+        if self._terminal:
+            done = round(self.WIDTH * progress.fraction)
+            bar = "#" * done + "-" * (self.WIDTH - done)
+            print(f"\r\x1b[K[{bar}] {text}", end="", file=sys.stderr, flush=True)
+            self._drawn = True
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def __enter__(self) -> _ProgressLine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._drawn:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(BAD_INPUT, f"{self.prog}: {message}\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="fairfield",
+        description="Smooth normals and curvature of meshes from neural signed distance fields.",
+    )
+    parser.add_argument("--version", action="version", version=f"fairfield {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    fit = commands.add_parser("fit", help="fit a field to a mesh")
+    fit.add_argument("mesh", type=Path, metavar="MESH", help="PLY, OBJ, STL, GLB or .npz")
+    fit.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="FIELD",
+        help=".safetensors file",
+    )
+    fit.add_argument("--preset", default="standard", help="draft, standard (default) or fine")
+    fit.add_argument("--field", default="hash-grid", help="hash-grid (default)")
+    fit.add_argument("--seed", type=int, default=0)
+    fit.set_defaults(run=_fit)
+
+    smooth = commands.add_parser("smooth", help="normals and curvature at a mesh's vertices")
+    smooth.add_argument("field", type=Path, metavar="FIELD")
+    smooth.add_argument("mesh", type=Path, metavar="MESH")
+    smooth.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.{ply,npz}")
+    smooth.set_defaults(run=_smooth)
+
+    query = commands.add_parser("query", help="value and derivatives at given points")
+    query.add_argument("field", type=Path, metavar="FIELD")
+    query.add_argument("points", type=Path, metavar="POINTS.npy", help="(N, 3) array")
+    query.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.npz")
+    query.add_argument("--only", metavar="NAMES", help=f"some of {', '.join(QUANTITIES)}")
+    query.set_defaults(run=_query)
+
+    for command in (smooth, query):
+        command.add_argument(
+            "--scale",
+            type=_scale,
+            default="auto",
+            help='length in mesh units, or "auto"',
+        )
+        command.add_argument(
+            "--operator",
+            default="polynomial",
+            help="polynomial (default), autodiff or finite-difference",
+        )
+
+    extract = commands.add_parser("extract", help="the field's surface as a triangle mesh")
+    extract.add_argument("field", type=Path, metavar="FIELD")
+    extract.add_argument("-o", "--output", type=Path, required=True, metavar="MESH")
+    extract.add_argument("--resolution", type=int, default=256, help="cells along the cube")
+    extract.add_argument(
+        "--scale",
+        type=_scale,
+        default="none",
+        help='"none" (default), "auto" or a length',
+    )
+    extract.set_defaults(run=_extract)
+
+    serve = commands.add_parser("serve", help="serve frames on standard input and output")
+    serve.add_argument("--threads", type=int, default=0, help="default: all cores but one")
+    serve.set_defaults(run=_serve)
+
+    for command in (fit, smooth, query, extract):
+        command.add_argument("--device", default="auto", help="auto (default), cuda, mps or cpu")
+        command.add_argument("--json", action="store_true", help="report on standard output")
+    return parser
+
+
+def _scale(text: str) -> float | str:
+    if text in ("auto", "none"):
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither a length nor a word for one"
+        ) from None
+
+
+def _require_suffix(path: Path, suffixes: tuple[str, ...]) -> None:
+    if path.suffix.lower() not in suffixes:
+        raise FairfieldError(f"The output {path} must be a {' or '.join(suffixes)} file.")
+
+
+def _require_folder(path: Path) -> None:
+    """Refuse an output that cannot be written before the work, not after it."""
+    if not path.parent.is_dir():
+        raise FairfieldError(f"The folder {path.parent} of the output does not exist.")
+    if not os.access(path.parent, os.W_OK):
+        raise FairfieldError(f"The folder {path.parent} of the output is not writable.")
+
+
+def _report(options: argparse.Namespace, values: dict[str, Any], sentence: str) -> None:
+    """The result: for a program on standard output, for a person on standard error."""
+    if options.json:
+        print(json.dumps(values))
+    else:
+        print(sentence, file=sys.stderr)
+
+
+def _complain(command: str, message: str, code: int) -> int:
+    line = " ".join(message.split())
+    print(f"fairfield {command}: {line}", file=sys.stderr)
+    return code

@@ -1,0 +1,231 @@
+"""Fitting a neural signed distance field to a mesh."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from .devices import choose_device
+from .distance import SignedDistance
+from .errors import SettingError
+from .field import ROWS_PER_CHUNK, Field, FitReport
+from .fields import FieldConfig, HashGridConfig, NeuralField
+from .mesh import TriangleMesh, repair
+from .normalization import HALF_EXTENT_IN_CUBE, Normalization
+from .progress import Progress, ProgressCallback, part, silent
+from .sampling import near_surface_points, training_points
+from .training import choose_trainer
+
+BATCH = 1 << 14
+ERROR_SAMPLES = 1 << 14
+LEARNING_RATE = 1e-2
+RELATIVE_TO = 0.01
+"""The loss is |f - d| / (|d| + this), in units of the cube."""
+FINAL_LEARNING_RATE = 0.02
+"""Share of the learning rate that is left at the last step (cosine decay)."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Size and length of a fit.
+
+    Attributes
+    ----------
+    purpose
+        One line for the user.
+    steps
+        Training steps of `BATCH` points each.
+    batches
+        Number of different batches; distances are measured for all of them beforehand.
+    config
+        The field.
+    """
+
+    purpose: str
+    steps: int
+    batches: int
+    config: FieldConfig
+
+
+def _hash_grid(levels: int, coarsest: int, finest: int, base_resolution: int) -> FieldConfig:
+    """A hash grid whose coarser levels are left to the base."""
+    factor = (finest / coarsest) ** (1 / (levels - 1))
+    encoding = HashGridConfig(levels=levels, base_resolution=coarsest, per_level_scale=factor)
+    return FieldConfig(encoding=encoding, base_resolution=base_resolution)
+
+
+PRESETS = {
+    "draft": Preset("A first look", steps=100, batches=24, config=_hash_grid(6, 32, 256, 48)),
+    "standard": Preset(
+        "Normals and curvature of most meshes",
+        steps=400,
+        batches=48,
+        config=_hash_grid(8, 32, 512, 64),
+    ),
+    "fine": Preset(
+        "The closest fit, for the final export",
+        steps=1500,
+        batches=128,
+        config=_hash_grid(8, 48, 1024, 96),
+    ),
+}
+
+
+def fit(
+    mesh: TriangleMesh,
+    preset: str = "standard",
+    seed: int = 0,
+    *,
+    device: str = "auto",
+    kind: str = "hash-grid",
+    progress: ProgressCallback = silent,
+) -> Field:
+    """Fit a field to the signed distances of a mesh.
+
+    The loss is the relative error |f - d| / (|d| + 0.01) in units of the cube: an absolute error
+    matters most where the surface is, and a squared one gives far worse normals. Exact distances on
+    a coarse grid are the start; the network learns the remainder.
+
+    Raises
+    ------
+    SettingError
+        For an unknown preset, field or device, or a seed that is not a non-negative integer.
+    MeshError
+        If the mesh has no surface.
+    Cancelled
+        Whenever `progress` raises it.
+    """
+    if preset not in PRESETS:
+        raise SettingError(f"There is no preset {preset!r}; choose from {', '.join(PRESETS)}.")
+    if not 0 <= seed < 2**63:
+        raise SettingError(f"The seed is {seed}; it must be 0 to 2^63 - 1.")
+    plan = PRESETS[preset]
+    FieldConfig(kind)  # refuses an unknown kind before the work starts
+    torch_device = choose_device(device)
+    random = np.random.default_rng(seed)
+    stopwatch = Stopwatch()
+
+    with stopwatch("prepare"):
+        progress(Progress(0.0, "Checking the mesh"))
+        repaired = repair(mesh)
+        normalization = Normalization.of(repaired.mesh.vertices)
+        cube_mesh = TriangleMesh(
+            normalization.to_cube(repaired.mesh.vertices), repaired.mesh.triangles
+        )
+        distance = SignedDistance(cube_mesh)
+
+    with stopwatch("distances"):
+        module = _new_module(plan.config, seed)
+        nodes = module.base.nodes().numpy()
+        points = training_points(cube_mesh, plan.batches * BATCH, random)
+        held_out = near_surface_points(cube_mesh, ERROR_SAMPLES, random)
+        exact = distance(np.concatenate([nodes, points, held_out]), part(progress, 0.0, 0.5))
+        exact_nodes, exact_points, exact_held_out = np.split(
+            exact, np.cumsum([len(nodes), len(points)])
+        )
+        module.base.values.copy_(torch.from_numpy(exact_nodes).view_as(module.base.values))
+        module.to(torch_device)
+
+    with stopwatch("training"):
+        _train(
+            module,
+            points.astype(np.float32),
+            exact_points.astype(np.float32),
+            plan.steps,
+            part(progress, 0.5, 0.98),
+        )
+
+    with stopwatch("check"):
+        progress(Progress(0.98, "Measuring the error"))
+        report = FitReport(
+            preset=preset,
+            seed=seed,
+            device=torch_device.type,
+            steps=plan.steps,
+            near_surface_error=math.nan,
+            seconds=stopwatch.seconds,
+            vertices=len(mesh.vertices),
+            triangles=len(mesh.triangles),
+            repairs=repaired.repairs,
+            warnings=_warnings(repaired.mesh),
+        )
+        field = Field(module, normalization, report)
+        values = field.evaluate(field.tensor(held_out)).double().cpu().numpy()
+        error = float(np.abs(values - exact_held_out).mean()) / HALF_EXTENT_IN_CUBE
+    field.report = FitReport(**{**report.to_dict(), "near_surface_error": error})
+    return field
+
+
+class Stopwatch:
+    """Seconds by stage, in the order in which the stages ran."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[stage] = time.perf_counter() - start
+
+
+def _new_module(config: FieldConfig, seed: int) -> NeuralField:
+    """A field with random weights that depend on the seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return NeuralField(config)
+
+
+def _train(
+    module: NeuralField,
+    points: NDArray[np.float32],
+    targets: NDArray[np.float32],
+    steps: int,
+    progress: ProgressCallback,
+) -> None:
+    trainer = choose_trainer(module)
+    cell = module.base.cell
+    # The network learns what the base lacks, in cells; the loss stays that of the distance.
+    remainder = (targets - _base_values(module, points)) / np.float32(cell)
+    weights = np.float32(cell) / (np.abs(targets) + np.float32(RELATIVE_TO))
+    batches = len(points) // BATCH
+    start = time.perf_counter()
+    for step in range(steps):
+        decay = (1 + math.cos(math.pi * step / steps)) / 2
+        rate = LEARNING_RATE * (FINAL_LEARNING_RATE + (1 - FINAL_LEARNING_RATE) * decay)
+        rows = slice(step % batches * BATCH, (step % batches + 1) * BATCH)
+        loss = trainer.step(points[rows], remainder[rows], weights[rows], rate, rate)
+        elapsed = time.perf_counter() - start
+        progress(
+            Progress(
+                (step + 1) / steps,
+                "Fitting",
+                loss=loss,
+                seconds_left=elapsed / (step + 1) * (steps - step - 1),
+            )
+        )
+
+
+@torch.no_grad()
+def _base_values(module: NeuralField, points: NDArray[np.float32]) -> NDArray[np.float32]:
+    device = module.base.values.device
+    chunks = torch.from_numpy(points).split(ROWS_PER_CHUNK)
+    return torch.cat([module.base(chunk.to(device)) for chunk in chunks]).cpu().numpy()
+
+
+def _warnings(mesh: TriangleMesh) -> list[str]:
+    a, b, c = mesh.vertices[mesh.triangles.T] - mesh.vertices.mean(axis=0)
+    volume = float(np.einsum("ni,ni->n", a, np.cross(b, c)).sum())
+    if volume < 0:
+        return [
+            "The faces point inward; the field was fitted as if they pointed outward. "
+            "Recalculate the normals to silence this."
+        ]
+    return []

@@ -1,0 +1,130 @@
+"""A jet (value, gradient, Hessian) and every quantity that follows from it, each written once.
+
+Conventions: signed distance negative inside; normals point outward; mean curvature
+H = (k1 + k2) / 2, positive on a sphere (1 / r); k1 >= k2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Jets:
+    """Second-order Taylor data of a scalar field at N points of the plane or of space.
+
+    Attributes
+    ----------
+    value
+        (N,) in units of length, for a distance.
+    gradient
+        (N, d) without unit.
+    hessian
+        (N, d, d) in units of 1 / length.
+    scale
+        (N,) the neighbourhood's standard deviation per axis that the jet was estimated at, in
+        units of length; 0 where the operator has none.
+
+    Every other quantity is a property derived from these. Where the gradient vanishes there is no
+    level set to speak of: normals and curvatures are NaN there.
+    """
+
+    value: Array
+    gradient: Array
+    hessian: Array
+    scale: Array
+
+    @cached_property
+    def gradient_norm(self) -> Array:
+        """(N,) length of the gradient; NaN where it is too small to divide by."""
+        norm = np.linalg.norm(self.gradient, axis=1)
+        return np.where(norm > 1e-6, norm, np.nan)
+
+    @cached_property
+    def normals(self) -> Array:
+        """(N, d) unit normal of the level set, pointing to larger values: outward."""
+        return self.gradient / self.gradient_norm[:, None]
+
+    @cached_property
+    def laplacian(self) -> Array:
+        """(N,) trace of the Hessian."""
+        return np.trace(self.hessian, axis1=1, axis2=2)
+
+    @cached_property
+    def mean_curvature(self) -> Array:
+        """(N,) mean of the principal curvatures: half the divergence of the normal in space.
+
+        In the plane, the curvature of the level curve.
+        """
+        bend = np.einsum("ni,nij,nj->n", self.normals, self.hessian, self.normals)
+        dimension = self.gradient.shape[1]
+        return (self.laplacian - bend) / ((dimension - 1) * self.gradient_norm)
+
+    @cached_property
+    def gaussian_curvature(self) -> Array:
+        """(N,) product of the principal curvatures, k1 k2."""
+        k1, k2 = self.principal_curvatures.T
+        return k1 * k2
+
+    @property
+    def principal_curvatures(self) -> Array:
+        """(N, 2) eigenvalues of the shape operator, k1 >= k2. In space only."""
+        return self._principal[0]
+
+    @property
+    def principal_directions(self) -> Array:
+        """(N, 2, 3) unit tangents: [:, 0] belongs to k1 and [:, 1] to k2. In space only.
+
+        Their sign is arbitrary; where k1 equals k2 so is their angle.
+        """
+        return self._principal[1]
+
+    @cached_property
+    def shape_index(self) -> Array:
+        """(N,) 2/pi atan2(k1 + k2, k1 - k2): -1 cup, 0 saddle, 1 cap (Koenderink 1992)."""
+        k1, k2 = self.principal_curvatures.T
+        return 2 / np.pi * np.arctan2(k1 + k2, k1 - k2)
+
+    @cached_property
+    def curvedness(self) -> Array:
+        """(N,) sqrt((k1^2 + k2^2) / 2) (Koenderink 1992)."""
+        return np.sqrt((self.principal_curvatures**2).mean(axis=1))
+
+    @cached_property
+    def _principal(self) -> tuple[Array, Array]:
+        """Eigenvalues and eigenvectors of the Hessian restricted to the tangent plane."""
+        first, second = _tangents(self.normals)
+        bent_first = np.einsum("nij,nj->ni", self.hessian, first) / self.gradient_norm[:, None]
+        bent_second = np.einsum("nij,nj->ni", self.hessian, second) / self.gradient_norm[:, None]
+        a = np.einsum("ni,ni->n", first, bent_first)
+        b = np.einsum("ni,ni->n", first, bent_second)
+        c = np.einsum("ni,ni->n", second, bent_second)
+        middle, half_difference = (a + c) / 2, (a - c) / 2
+        radius = np.hypot(half_difference, b)
+        angle = np.arctan2(b, half_difference) / 2
+        cosine, sine = np.cos(angle)[:, None], np.sin(angle)[:, None]
+        curvatures = np.stack([middle + radius, middle - radius], axis=1)
+        directions = np.stack(
+            [cosine * first + sine * second, cosine * second - sine * first], axis=1
+        )
+        return curvatures, directions
+
+
+def _tangents(normals: Array) -> tuple[Array, Array]:
+    """Return two (N, 3) tangents that make a right-handed orthonormal frame with each normal.
+
+    Duff et al., "Building an Orthonormal Basis, Revisited", JCGT 2017.
+    """
+    x, y, z = normals.T
+    sign = np.copysign(1.0, z)
+    a = -1.0 / (sign + z)
+    b = x * y * a
+    first = np.stack([1.0 + sign * x * x * a, sign * b, -sign * x], axis=1)
+    second = np.stack([b, sign + y * y * a, -y], axis=1)
+    return first, second

@@ -1,0 +1,208 @@
+"""The mesh gate: one validated triangle mesh, and the repaired copy that a fit works on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .errors import MeshError
+
+MAX_VERTICES = 2**31 - 1
+
+
+@dataclass(frozen=True, eq=False)
+class TriangleMesh:
+    """Triangles in space, checked once so that nothing downstream has to.
+
+    Attributes
+    ----------
+    vertices
+        (V, 3) float64, finite, in the mesh's own units.
+    triangles
+        (F, 3) int32, counter-clockwise seen from outside, every index below V.
+
+    Both arrays keep the number and order of what was given; nothing is merged or dropped.
+    """
+
+    vertices: NDArray[np.float64]
+    triangles: NDArray[np.int32]
+
+    def __init__(self, vertices: ArrayLike, triangles: ArrayLike) -> None:
+        """Validate and copy.
+
+        Raises
+        ------
+        MeshError
+            For wrong shapes, no vertices, no triangles, coordinates that are NaN or infinite,
+            indices out of range, and meshes without extent.
+        """
+        points = _as_table(vertices, "vertices", np.float64)
+        faces = _as_table(triangles, "triangles", np.int64)
+        if len(points) == 0:
+            raise MeshError("The mesh is empty: it has no vertices. Choose a mesh with a surface.")
+        if len(faces) == 0:
+            raise MeshError(
+                f"The mesh has {len(points)} vertices but no faces. Choose a mesh with a surface."
+            )
+        if len(points) > MAX_VERTICES:
+            raise MeshError(
+                f"The mesh has {len(points)} vertices; the limit is {MAX_VERTICES}. Decimate it."
+            )
+        unusable = np.flatnonzero(~np.isfinite(points).all(axis=1))
+        if len(unusable):
+            raise MeshError(
+                f"{len(unusable)} vertices have coordinates that are not finite numbers, first "
+                f"vertex {unusable[0]} at {_show(points[unusable[0]])}. Delete or repair them."
+            )
+        outside = np.flatnonzero(((faces < 0) | (faces >= len(points))).any(axis=1))
+        if len(outside):
+            raise MeshError(
+                f"Triangle {outside[0]} refers to vertices {faces[outside[0]].tolist()}, but the "
+                f"mesh has {len(points)} vertices, counted from 0. Repair or export it again."
+            )
+        object.__setattr__(self, "vertices", points)
+        object.__setattr__(self, "triangles", faces.astype(np.int32))
+
+    @classmethod
+    def load(cls, path: str | Path) -> TriangleMesh:
+        """Read PLY, OBJ, STL, GLB or `.npz`; see `fairfield.mesh_files`."""
+        from .mesh_files import read_mesh
+
+        return read_mesh(path)
+
+    def save(self, path: str | Path) -> None:
+        """Write PLY, OBJ, STL, GLB or `.npz`; see `fairfield.mesh_files`."""
+        from .mesh_files import write_mesh
+
+        write_mesh(path, self)
+
+    def triangle_areas(self) -> NDArray[np.float64]:
+        """Area of each triangle, (F,), in squared mesh units."""
+        return np.linalg.norm(self._cross_products(), axis=1) / 2
+
+    def triangle_normals(self) -> NDArray[np.float64]:
+        """Unit normal of each triangle, (F, 3); NaN for a triangle without area."""
+        cross = self._cross_products()
+        with np.errstate(invalid="ignore"):
+            return cross / np.linalg.norm(cross, axis=1, keepdims=True)
+
+    def _cross_products(self) -> NDArray[np.float64]:
+        a, b, c = self.vertices[self.triangles.T]
+        return np.cross(b - a, c - a)
+
+
+@dataclass(frozen=True)
+class RepairedMesh:
+    """The copy that a fit works on, and what was changed to get it.
+
+    Attributes
+    ----------
+    mesh
+        Vertices that triangles use; no duplicate or degenerate triangles; neighbouring triangles
+        oriented alike.
+    repairs
+        How many of what were removed or turned; only what is not zero.
+    """
+
+    mesh: TriangleMesh
+    repairs: dict[str, int]
+
+
+def repair(mesh: TriangleMesh) -> RepairedMesh:
+    """Return a copy fit for signed distances.
+
+    Vertices at exactly the same place count as one here, so that the triangles of a soup are
+    recognised as neighbours. Orientation: within each patch of triangles joined by manifold edges
+    the larger area decides, so a consistently oriented mesh is left as it is, inside out or not.
+
+    Raises
+    ------
+    MeshError
+        If no triangle with an area is left.
+    """
+    distinct, merged_index = np.unique(mesh.vertices, axis=0, return_inverse=True)
+    triangles = merged_index.reshape(-1)[mesh.triangles]
+
+    collapsed = (triangles == np.roll(triangles, 1, axis=1)).any(axis=1)
+    cross = np.cross(
+        distinct[triangles[:, 1]] - distinct[triangles[:, 0]],
+        distinct[triangles[:, 2]] - distinct[triangles[:, 0]],
+    )
+    degenerate = collapsed | ~(np.linalg.norm(cross, axis=1) > 0)
+    triangles = triangles[~degenerate]
+    if len(triangles) == 0:
+        raise MeshError(
+            f"All {len(mesh.triangles)} triangles of the mesh have no area. "
+            "Choose a mesh with a surface."
+        )
+
+    _, first = np.unique(np.sort(triangles, axis=1), axis=0, return_index=True)
+    duplicates = len(triangles) - len(first)
+    triangles = triangles[np.sort(first)]
+
+    triangles, turned = _orient_alike(distinct, triangles)
+
+    used, compact = np.unique(triangles, return_inverse=True)
+    unused = len(mesh.vertices) - len(np.unique(mesh.triangles))
+    counts = {
+        "unused vertices": unused,
+        "degenerate triangles": int(degenerate.sum()),
+        "duplicate triangles": duplicates,
+        "turned triangles": turned,
+    }
+    repairs = {name: count for name, count in counts.items() if count}
+    return RepairedMesh(TriangleMesh(distinct[used], compact.reshape(-1, 3)), repairs)
+
+
+def _orient_alike(
+    vertices: NDArray[np.float64], triangles: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], int]:
+    """Turn the triangles that disagree with the larger part of their patch; count them."""
+    import igl
+
+    oriented, patch = igl.bfs_orient(triangles.astype(np.int64))
+    patch = np.asarray(patch).reshape(-1)
+    cross = np.cross(
+        vertices[triangles[:, 1]] - vertices[triangles[:, 0]],
+        vertices[triangles[:, 2]] - vertices[triangles[:, 0]],
+    )
+    area = np.linalg.norm(cross, axis=1)
+    reversed_by_bfs = _is_odd_permutation(triangles, oriented)
+    reversed_area = np.bincount(patch, area * reversed_by_bfs)
+    total_area = np.bincount(patch, area)
+    turn = reversed_by_bfs ^ (reversed_area > total_area / 2)[patch]
+    result = triangles.copy()
+    result[turn] = result[turn][:, ::-1]
+    return result, int(turn.sum())
+
+
+def _is_odd_permutation(before: NDArray[np.int64], after: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether each row of three distinct indices was reversed, whatever corner it starts at."""
+    follower = np.where(
+        before[:, :1] == after[:, :1],
+        after[:, 1:2],
+        np.where(before[:, :1] == after[:, 1:2], after[:, 2:3], after[:, :1]),
+    )
+    return (follower != before[:, 1:2]).reshape(-1)
+
+
+def _as_table(values: ArrayLike, name: str, dtype: type) -> NDArray:
+    try:
+        table = np.array(values)
+        if table.size == 0:
+            return np.zeros((0, 3), dtype)
+        if dtype is np.int64 and not np.issubdtype(table.dtype, np.integer):
+            raise TypeError
+        table = table.astype(dtype)
+    except (TypeError, ValueError):
+        raise MeshError(f"The mesh's {name} are not a table of numbers.") from None
+    if table.ndim != 2 or table.shape[1] != 3:
+        raise MeshError(f"The mesh's {name} have shape {table.shape}; expected (n, 3).")
+    return table
+
+
+def _show(point: NDArray[np.float64]) -> str:
+    return "(" + ", ".join(f"{value:g}" for value in point) + ")"

@@ -1,0 +1,138 @@
+"""Mesh files: PLY (ascii and binary), OBJ, STL and GLB by trimesh, and `.npz`.
+
+Vertices are neither merged nor reordered, and unused ones are kept, so that results match the file
+row by row. Polygons are triangulated.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import MeshError
+from .mesh import TriangleMesh
+from .whole_files import write_whole
+
+SUFFIXES = (".ply", ".obj", ".stl", ".glb", ".npz")
+
+
+def read_mesh(path: str | Path) -> TriangleMesh:
+    """Read a mesh file; the suffix tells the format.
+
+    Raises
+    ------
+    MeshError
+        If the file cannot be read, or holds no mesh that passes the gate.
+    """
+    path = Path(path)
+    suffix = check_suffix(path)
+    try:
+        content = path.read_bytes()
+    except OSError as problem:
+        raise MeshError(f"Cannot read the mesh {path}: {problem.strerror}.") from None
+    try:
+        if suffix == ".npz":
+            vertices, triangles = _read_npz(content)
+        else:
+            vertices, triangles = _read_by_trimesh(content, suffix)
+    except MeshError as problem:
+        raise MeshError(f"{path}: {problem}") from None
+    try:
+        return TriangleMesh(vertices, triangles)
+    except MeshError as problem:
+        raise MeshError(f"{path}: {problem}") from None
+
+
+def write_mesh(
+    path: str | Path,
+    mesh: TriangleMesh,
+    *,
+    normals: NDArray[np.floating] | None = None,
+    attributes: Mapping[str, NDArray[np.floating]] | None = None,
+) -> None:
+    """Write a mesh file, whole or not at all; the suffix tells the format.
+
+    PLY and GLB also carry (V, 3) normals and (V,) or (V, 3) attributes; in PLY a vector becomes
+    three properties that end in `_x`, `_y` and `_z`, in GLB a name gets a leading underscore. In
+    `.npz` the arrays are `vertices`, `faces` and the attributes by their names.
+    """
+    path = Path(path)
+    suffix = check_suffix(path)
+    attributes = attributes or {}
+    if suffix == ".npz":
+        buffer = io.BytesIO()
+        np.savez(buffer, vertices=mesh.vertices, faces=mesh.triangles, **attributes)  # type: ignore[arg-type]
+        write_whole(path, buffer.getvalue())
+        return
+    import trimesh
+
+    exported = trimesh.Trimesh(
+        mesh.vertices,
+        mesh.triangles,
+        vertex_normals=normals,
+        process=False,
+        validate=False,
+    )
+    for name, column in attributes.items():
+        if suffix == ".ply" and column.ndim == 2:
+            for axis, letter in enumerate("xyz"):
+                exported.vertex_attributes[f"{name}_{letter}"] = column[:, axis]
+        else:
+            exported.vertex_attributes[f"_{name}" if suffix == ".glb" else name] = column
+    content: Any = exported.export(file_type=suffix[1:])
+    write_whole(path, content.encode() if isinstance(content, str) else content)
+
+
+def check_suffix(path: Path) -> str:
+    """Return the lower-case suffix of a mesh file.
+
+    Raises
+    ------
+    MeshError
+        If it is none that Fairfield reads and writes.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise MeshError(
+            f"{path} has the suffix {path.suffix!r}; meshes are {', '.join(SUFFIXES)} files."
+        )
+    return suffix
+
+
+def _read_npz(content: bytes) -> tuple[NDArray, NDArray]:
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            missing = [name for name in ("vertices", "faces") if name not in arrays]
+            if missing:
+                raise MeshError(
+                    f"no array {missing[0]!r} in the file; it must have 'vertices' and 'faces'."
+                )
+            return arrays["vertices"], arrays["faces"]
+    except (OSError, ValueError, EOFError, BadZipFile, AttributeError) as problem:
+        if isinstance(problem, MeshError):
+            raise
+        raise MeshError(f"the file is damaged or no .npz file ({problem}).") from None
+
+
+def _read_by_trimesh(content: bytes, suffix: str) -> tuple[NDArray, NDArray]:
+    import trimesh
+
+    try:
+        loaded = trimesh.load_mesh(
+            io.BytesIO(content),
+            file_type=suffix[1:],
+            process=False,
+            maintain_order=True,
+            skip_materials=True,
+        )
+    # trimesh's loaders raise whatever the broken bytes happen to trip over.
+    except Exception as problem:
+        detail = str(problem).split("\n")[0] or type(problem).__name__
+        raise MeshError(f"the file cannot be read as {suffix[1:].upper()} ({detail}).") from None
+    return np.asarray(loaded.vertices), np.asarray(loaded.faces)

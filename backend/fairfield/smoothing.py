@@ -1,0 +1,98 @@
+"""Normals and curvature of the smoothed surface, for points on or near it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .jets import Array, Jets
+from .operators.differentiation import Scale, as_points, differentiate, length_of_scale
+from .progress import ProgressCallback, part, silent
+
+if TYPE_CHECKING:
+    from .field import Field
+
+MAX_STEPS = 8
+TOLERANCE = 0.05
+"""A foot point is good enough when it misses the surface by less than this share of the scale."""
+
+
+@dataclass(frozen=True, eq=False)
+class SurfaceJets(Jets):
+    """Jets at the foot points of N given points on the smoothed zero set.
+
+    Attributes
+    ----------
+    foot_points
+        (N, 3) where the jets were taken, in the mesh's own units.
+    deviation
+        (N,) signed distance from the foot point to the given point, positive outside.
+
+    A point whose way to the surface was not found has NaN everywhere.
+    """
+
+    foot_points: Array
+    deviation: Array
+
+    @property
+    def unanswered(self) -> int:
+        """Number of points without an answer."""
+        return int((~np.isfinite(self.mean_curvature)).sum())
+
+
+def smooth(
+    field: Field,
+    points: ArrayLike,
+    *,
+    scale: Scale = "auto",
+    operator: str = "polynomial",
+    progress: ProgressCallback = silent,
+) -> SurfaceJets:
+    """Return the jets of the smoothed surface at the foot points of (N, 3) points, in their order.
+
+    The foot point is reached by Newton steps along the fitted gradient. From a mesh's own vertices
+    one step is enough; the few that need more take them.
+
+    Raises
+    ------
+    SettingError
+        For an unknown operator, or a scale that is not a positive length or "auto".
+    """
+    start = as_points(points)
+    resolution = length_of_scale(field, scale, operator)
+    foot = start.copy()
+    first = differentiate(
+        field, start, scale=scale, operator=operator, progress=part(progress, 0.0, 0.5)
+    )
+    foot = start + _newton_step(first)
+    jets = differentiate(
+        field, foot, scale=scale, operator=operator, progress=part(progress, 0.5, 0.95)
+    )
+    values = {entry.name: getattr(jets, entry.name).copy() for entry in fields(Jets)}
+    for _ in range(MAX_STEPS):
+        missed = np.flatnonzero(np.abs(values["value"]) > TOLERANCE * resolution)
+        if len(missed) == 0:
+            break
+        foot[missed] += _newton_step(Jets(**{name: v[missed] for name, v in values.items()}))
+        again = differentiate(
+            field,
+            foot[missed],
+            scale=scale,
+            operator=operator,
+            progress=part(progress, 0.95, 1.0),
+        )
+        for name, table in values.items():
+            table[missed] = getattr(again, name)
+    lost = ~(np.abs(values["value"]) <= TOLERANCE * resolution)
+    for table in (*values.values(), foot):
+        table[lost] = np.nan
+    distance = np.linalg.norm(start - foot, axis=1)
+    return SurfaceJets(**values, foot_points=foot, deviation=np.copysign(distance, first.value))
+
+
+def _newton_step(jets: Jets) -> Array:
+    """The displacement (N, 3) that takes the linear part of each jet to zero."""
+    return -(jets.value / jets.gradient_norm**2)[:, None] * jets.gradient

@@ -1,0 +1,86 @@
+"""Training steps of a field: one interface, on any device in torch, on a CPU in fused kernels."""
+
+from __future__ import annotations
+
+import logging
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .fields import NeuralField
+from .threads import thread_count
+
+log = logging.getLogger("fairfield.training")
+
+# A table row's gradient is tiny and rare; the small epsilon lets Adam see it (Instant NGP).
+BETAS = (0.9, 0.99)
+EPSILON = 1e-15
+
+
+class Trainer(Protocol):
+    """Adam on the loss mean(weights * |correction(points) - targets|) of a `NeuralField`."""
+
+    def step(
+        self,
+        points: NDArray[np.float32],
+        targets: NDArray[np.float32],
+        weights: NDArray[np.float32],
+        learning_rate_table: float,
+        learning_rate_decoder: float,
+    ) -> float:
+        """Take one step on (B, 3) points of the cube; return the loss before it."""
+        ...
+
+
+class TorchTrainer:
+    """The reference, for every device."""
+
+    def __init__(self, module: NeuralField) -> None:
+        self._module = module
+        self._device = next(module.parameters()).device
+        self._optimizer = torch.optim.Adam(
+            [
+                {"params": list(module.encoding.parameters())},
+                {"params": list(module.decoder.parameters())},
+            ],
+            betas=BETAS,
+            eps=EPSILON,
+            fused=True,
+        )
+
+    def step(
+        self,
+        points: NDArray[np.float32],
+        targets: NDArray[np.float32],
+        weights: NDArray[np.float32],
+        learning_rate_table: float,
+        learning_rate_decoder: float,
+    ) -> float:
+        """See `Trainer.step`."""
+        for group, rate in zip(
+            self._optimizer.param_groups, (learning_rate_table, learning_rate_decoder), strict=True
+        ):
+            group["lr"] = rate
+        self._optimizer.zero_grad()
+        error = (self._module.correction(self._tensor(points))[:, 0] - self._tensor(targets)).abs()
+        loss = (self._tensor(weights) * error).mean()
+        loss.backward()
+        self._optimizer.step()
+        return float(loss.detach())
+
+    def _tensor(self, array: NDArray[np.float32]) -> Tensor:
+        return torch.as_tensor(array, device=self._device)
+
+
+def choose_trainer(module: NeuralField) -> Trainer:
+    """Return the fastest trainer that can train this field where it is."""
+    from .fused import FusedTrainer, reason_unavailable
+
+    reason = reason_unavailable(module)
+    if reason is None:
+        return FusedTrainer(module, thread_count(), betas=BETAS, epsilon=EPSILON)
+    log.info("Training in plain torch: %s", reason)
+    return TorchTrainer(module)

@@ -1,0 +1,71 @@
+"""Extracted surfaces are closed, lie where they should, and face outward."""
+
+from __future__ import annotations
+
+import fairfield
+import numpy as np
+import pytest
+from scipy.spatial import cKDTree
+from conftest import SPHERE_CENTER
+from fairfield.errors import SettingError
+from fairfield.extraction import extract_with_jets
+from shapes import angles_in_degrees, edges_not_shared_by_two, volume
+
+
+@pytest.mark.parametrize("resolution", [32, 61])
+def test_the_surface_is_closed_and_in_place(sphere_field: fairfield.Field, resolution: int) -> None:
+    mesh = fairfield.extract(sphere_field, resolution)
+    assert edges_not_shared_by_two(mesh.triangles) == 0
+    radius = np.linalg.norm(mesh.vertices - SPHERE_CENTER, axis=1)
+    assert np.abs(radius - 3).mean() < 0.01
+    expected = 4 / 3 * np.pi * 27
+    assert volume(mesh.vertices - SPHERE_CENTER, mesh.triangles) == pytest.approx(
+        expected, rel=0.02
+    )
+
+
+def test_only_the_band_differs_from_the_whole_lattice(sphere_field: fairfield.Field) -> None:
+    """The same surface as marching cubes over every node."""
+    from skimage.measure import marching_cubes
+
+    resolution = 40
+    along = np.linspace(-1, 1, resolution + 1)
+    nodes = np.stack(np.meshgrid(along, along, along, indexing="ij"), axis=-1).reshape(-1, 3)
+    points = sphere_field.normalization.from_cube(nodes)
+    values = sphere_field(points).reshape([resolution + 1] * 3)
+    vertices, *_ = marching_cubes(values, 0.0)
+    cube = vertices * (2 / resolution) - 1
+    whole = sphere_field.normalization.from_cube(cube)
+    band = fairfield.extract(sphere_field, resolution).vertices
+    assert len(band) == len(whole)
+    gap, partner = cKDTree(whole).query(band)
+    assert gap.max() < 1e-3
+    assert len(np.unique(partner)) == len(whole)
+
+
+def test_the_smoothed_surface_is_smoother(sphere_field: fairfield.Field) -> None:
+    raw = fairfield.extract(sphere_field, 48)
+    mesh, jets = extract_with_jets(sphere_field, 48, scale=0.1)
+    spread = [
+        np.std(np.linalg.norm(surface.vertices - SPHERE_CENTER, axis=1)) for surface in (raw, mesh)
+    ]
+    assert spread[1] < 0.7 * spread[0]
+    np.testing.assert_array_equal(mesh.triangles, raw.triangles)
+    outward = (mesh.vertices - SPHERE_CENTER) / 3
+    outward /= np.linalg.norm(outward, axis=1, keepdims=True)
+    assert angles_in_degrees(jets.normals, outward).mean() < 1.5
+
+
+@pytest.mark.parametrize("resolution", [0, 15, 5000])
+def test_impossible_resolutions_are_refused(sphere_field: fairfield.Field, resolution: int) -> None:
+    with pytest.raises(SettingError, match=str(resolution)):
+        fairfield.extract(sphere_field, resolution)
+
+
+def test_extraction_can_be_cancelled(sphere_field: fairfield.Field) -> None:
+    def stop(progress: fairfield.Progress) -> None:
+        if progress.fraction > 0.1:
+            raise fairfield.Cancelled
+
+    with pytest.raises(fairfield.Cancelled):
+        fairfield.extract(sphere_field, 64, progress=stop)

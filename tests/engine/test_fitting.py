@@ -1,0 +1,148 @@
+"""Fits against exact truth: analytic shapes, broken meshes, every unit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import fairfield
+import numpy as np
+import pytest
+from fairfield.errors import MeshError, SettingError
+from shapes import angles_in_degrees, icosphere, torus
+
+
+def _shape(path: Path) -> tuple[fairfield.TriangleMesh, dict[str, np.ndarray]]:
+    with np.load(path) as arrays:
+        truth = {name: arrays[name].astype(np.float64) for name in arrays.files}
+        return fairfield.TriangleMesh(arrays["vertices"], arrays["faces"]), truth
+
+
+@pytest.mark.parametrize("name", ["sphere", "torus", "metaballs"])
+def test_the_operator_beats_autodiff_on_exact_shapes(shared_data: Path, name: str) -> None:
+    mesh, truth = _shape(shared_data / "analytic" / f"{name}_clean.npz")
+    field = fairfield.fit(mesh)
+    assert field.report.near_surface_error < 3e-4
+
+    smooth = fairfield.smooth(field, mesh.vertices)
+    sample = np.random.default_rng(0).permutation(len(mesh.vertices))[:4000]
+    autodiff = fairfield.differentiate(field, mesh.vertices[sample], operator="autodiff")
+    error = angles_in_degrees(smooth.normals, truth["normals"])
+    noisy = angles_in_degrees(autodiff.normals, truth["normals"][sample])
+    assert smooth.unanswered == 0
+    assert error.mean() < noisy.mean() / 2
+    assert np.abs(smooth.deviation).mean() < 2e-4
+
+    if name != "metaballs":
+        exact = truth["mean_curvature"]
+        relative = (smooth.mean_curvature - exact) / np.abs(exact)
+        assert np.median(np.abs(relative)) < 0.1
+        assert (np.sign(smooth.mean_curvature) == np.sign(exact)).mean() > 0.99
+    if name == "torus":
+        k1, k2 = smooth.principal_curvatures.T
+        exact_k1, exact_k2 = truth["principal_curvatures"].T
+        assert np.median(np.abs(k1 - exact_k1) / exact_k1) < 0.05
+        assert np.median(np.abs(k2 - exact_k2)) < 0.15
+        # The larger curvature runs around the tube, across the ring.
+        ring = np.stack([-mesh.vertices[:, 1], mesh.vertices[:, 0], 0 * exact_k1], axis=1)
+        ring /= np.linalg.norm(ring, axis=1, keepdims=True)
+        across = np.abs((smooth.principal_directions[:, 0] * ring).sum(axis=1))
+        assert np.median(np.degrees(np.arcsin(np.clip(across, 0, 1)))) < 5
+
+
+SPHERE = 0.8
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "all_inward",
+        "degenerate_triangles",
+        "duplicate_vertices",
+        "flipped_faces",
+        "holes",
+        "isolated_vertex",
+        "offset_1e6",
+    ],
+)
+def test_broken_spheres_become_the_sphere(shared_data: Path, name: str) -> None:
+    with np.load(shared_data / "broken" / f"{name}.npz") as arrays:
+        vertices, triangles = arrays["vertices"], arrays["faces"]
+    field = fairfield.fit(fairfield.TriangleMesh(vertices, triangles), preset="draft")
+    center = np.array([1e6, -1e6, 1e6]) if name == "offset_1e6" else np.zeros(3)
+    directions = np.random.default_rng(0).standard_normal((2000, 3))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    radius = np.random.default_rng(1).uniform(0.6, 1.0, 2000)
+    error = np.abs(field(center + radius[:, None] * directions) - (radius - SPHERE))
+    # Where the holes are there is no surface to be near to; elsewhere it is the sphere's.
+    assert np.quantile(error, 0.8 if name == "holes" else 0.99) < 6e-3
+    answered = fairfield.smooth(field, vertices)
+    assert len(answered.normals) == len(vertices)
+    if name == "all_inward":
+        assert "inward" in field.report.warnings[0]
+
+
+def test_overlapping_shells_are_fitted_as_one_solid(shared_data: Path) -> None:
+    mesh = fairfield.TriangleMesh.load(shared_data / "broken" / "two_overlapping_shells.npz")
+    field = fairfield.fit(mesh, preset="draft")
+    # The middle of what both shells enclose is deep inside.
+    assert field([mesh.vertices.mean(axis=0)])[0] < -0.05
+
+
+@pytest.mark.parametrize("name", ["single_triangle", "open_plane", "nonmanifold_edge_fan"])
+def test_surfaces_without_an_inside_end_in_an_answer(shared_data: Path, name: str) -> None:
+    mesh = fairfield.TriangleMesh.load(shared_data / "broken" / f"{name}.npz")
+    field = fairfield.fit(mesh, preset="draft")
+    assert np.isfinite(field(mesh.vertices)).all()
+    assert np.abs(field(mesh.vertices)).max() < 0.1 * field.normalization.half_extent
+
+
+@pytest.mark.parametrize("size", [1e-6, 1e6])
+def test_any_unit(size: float) -> None:
+    vertices, triangles, normals, curvature = torus()
+    mesh = fairfield.TriangleMesh(size * vertices, triangles)
+    field = fairfield.fit(mesh, preset="draft")
+    answer = fairfield.smooth(field, mesh.vertices, scale=0.03 * size)
+    assert np.median(np.abs(answer.mean_curvature * size / curvature - 1)) < 0.1
+    assert angles_in_degrees(answer.normals, normals).mean() < 1
+
+
+def test_the_same_seed_gives_the_same_field() -> None:
+    mesh = fairfield.TriangleMesh(*icosphere())
+    first, again, other = (fairfield.fit(mesh, "draft", seed) for seed in (3, 3, 4))
+    points = np.random.default_rng(0).uniform(-1, 1, (1000, 3))
+    np.testing.assert_array_equal(first(points), again(points))
+    assert not np.array_equal(first(points), other(points))
+
+
+def test_a_far_point_is_answered_by_the_distance() -> None:
+    field = fairfield.fit(fairfield.TriangleMesh(*icosphere()), "draft")
+    assert field([[50.0, 0, 0]])[0] == pytest.approx(49, rel=0.02)
+
+
+def test_progress_covers_the_fit_and_can_stop_it() -> None:
+    mesh = fairfield.TriangleMesh(*icosphere())
+    fractions: list[float] = []
+
+    def stop_at_the_end(progress: fairfield.Progress) -> None:
+        fractions.append(progress.fraction)
+        if progress.fraction > 0.9:
+            raise fairfield.Cancelled
+
+    with pytest.raises(fairfield.Cancelled):
+        fairfield.fit(mesh, "draft", progress=stop_at_the_end)
+    assert fractions == sorted(fractions)
+    assert len(fractions) > 50
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"preset": "huge"}, {"seed": -1}, {"kind": "cube"}, {"device": "abacus"}]
+)
+def test_impossible_settings_are_refused(wrong: dict) -> None:
+    mesh = fairfield.TriangleMesh(*icosphere(subdivisions=0))
+    with pytest.raises(SettingError, match=str(next(iter(wrong.values())))):
+        fairfield.fit(mesh, **wrong)
+
+
+def test_a_mesh_at_one_point_is_refused() -> None:
+    with pytest.raises(MeshError, match="no area"):
+        fairfield.fit(fairfield.TriangleMesh(np.ones((3, 3)), [[0, 1, 2]]))

@@ -1,0 +1,102 @@
+"""Files give back what was written, vertex by vertex."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+from fairfield import TriangleMesh
+from fairfield.errors import MeshError
+from fairfield.mesh_files import write_mesh
+from shapes import icosphere
+
+
+@pytest.fixture
+def mesh() -> TriangleMesh:
+    """A sphere whose vertex 5 no triangle uses."""
+    vertices, triangles = icosphere(subdivisions=1)
+    vertices = np.insert(vertices, 5, (4.0, 5.0, 6.0), axis=0)
+    return TriangleMesh(vertices, triangles + (triangles >= 5))
+
+
+@pytest.mark.parametrize("suffix", [".ply", ".obj", ".glb", ".npz", ".PLY"])
+def test_vertices_keep_number_and_order(tmp_path: Path, mesh: TriangleMesh, suffix: str) -> None:
+    path = tmp_path / f"mesh with spaces é{suffix}"
+    mesh.save(path)
+    again = TriangleMesh.load(path)
+    np.testing.assert_allclose(again.vertices, mesh.vertices, atol=1e-6)
+    np.testing.assert_array_equal(again.triangles, mesh.triangles)
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+
+
+def test_stl_keeps_the_triangles(tmp_path: Path, mesh: TriangleMesh) -> None:
+    mesh.save(tmp_path / "mesh.stl")
+    again = TriangleMesh.load(tmp_path / "mesh.stl")
+    np.testing.assert_allclose(
+        again.vertices[again.triangles], mesh.vertices[mesh.triangles], atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "binary"])
+def test_both_kinds_of_ply(tmp_path: Path, mesh: TriangleMesh, encoding: str) -> None:
+    exported = trimesh.Trimesh(mesh.vertices, mesh.triangles, process=False)
+    (tmp_path / "mesh.ply").write_bytes(exported.export(file_type="ply", encoding=encoding))
+    again = TriangleMesh.load(tmp_path / "mesh.ply")
+    np.testing.assert_allclose(again.vertices, mesh.vertices, atol=1e-6)
+
+
+def test_polygons_are_triangulated_and_texture_seams_do_not_split(tmp_path: Path) -> None:
+    (tmp_path / "quad.obj").write_text(
+        "v 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\nv 0 0 1\n"
+        "vt 0 0\nvt 1 0\nvt 1 1\nvt 0 1\nvt .5 .5\n"
+        "f 1/1 2/2 3/3 4/4\nf 1/5 2/1 5/3\n"
+    )
+    mesh = TriangleMesh.load(tmp_path / "quad.obj")
+    assert mesh.vertices.tolist() == [[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 1]]
+    assert mesh.triangle_areas().sum() == pytest.approx(1.5)
+
+
+def test_attributes_and_normals_are_in_the_ply(tmp_path: Path, mesh: TriangleMesh) -> None:
+    count = len(mesh.vertices)
+    normals = np.tile([0.0, 0.6, 0.8], (count, 1))
+    curvature = np.arange(count, dtype=np.float32)
+    directions = np.arange(3 * count, dtype=np.float32).reshape(count, 3)
+    write_mesh(
+        tmp_path / "mesh.ply",
+        mesh,
+        normals=normals,
+        attributes={"mean_curvature": curvature, "curvature_max_direction": directions},
+    )
+    raw = trimesh.load(tmp_path / "mesh.ply", process=False).metadata["_ply_raw"]["vertex"]["data"]
+    np.testing.assert_array_equal(raw["mean_curvature"].ravel(), curvature)
+    np.testing.assert_array_equal(raw["curvature_max_direction_z"].ravel(), directions[:, 2])
+    np.testing.assert_allclose(raw["ny"].ravel(), 0.6, atol=1e-6)
+
+
+@pytest.mark.parametrize("suffix", [".ply", ".obj", ".stl", ".glb", ".npz"])
+@pytest.mark.parametrize("content", [b"", b"nonsense\n\x00\xff" * 9])
+def test_damaged_files_are_refused(tmp_path: Path, suffix: str, content: bytes) -> None:
+    path = tmp_path / f"broken{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(MeshError, match="broken"):
+        TriangleMesh.load(path)
+
+
+def test_missing_files_and_unknown_formats_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(MeshError, match="No such file"):
+        TriangleMesh.load(tmp_path / "missing.ply")
+    with pytest.raises(MeshError, match=r"\.fbx"):
+        TriangleMesh.load(tmp_path / "mesh.fbx")
+    np.savez(tmp_path / "other.npz", points=np.zeros(3))
+    with pytest.raises(MeshError, match="vertices"):
+        TriangleMesh.load(tmp_path / "other.npz")
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path, mesh: TriangleMesh) -> None:
+    path = tmp_path / "mesh.ply"
+    path.mkdir()
+    with pytest.raises(OSError):
+        mesh.save(path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["mesh.ply"]
