@@ -1,0 +1,97 @@
+"""Arrays to and from the attributes of a mesh, one row per vertex."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import bpy
+import numpy as np
+
+from .quantities import COLOR, DIRECTIONS, SCALARS, SMOOTH_NORMAL
+from .units import Placement
+
+# Written beside the attributes, so that a legend can name the unit in later sessions too.
+UNITS_KEY = "fairfield_units"
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """How an attribute type lies in memory."""
+
+    field: str
+    width: int
+    dtype: type
+
+
+_KINDS = {
+    "FLOAT": _Kind("value", 1, np.float32),
+    "FLOAT_VECTOR": _Kind("vector", 3, np.float32),
+    "BYTE_COLOR": _Kind("color_srgb", 4, np.float32),
+}
+
+
+def write_quantities(
+    mesh: bpy.types.Mesh, arrays: Mapping[str, np.ndarray], placement: Placement
+) -> None:
+    """Write what the backend sent for each vertex.
+
+    Scalars stay in fitted units; directions are brought to the object's local axes.
+
+    Parameters
+    ----------
+    arrays
+        By attribute name, each with one row per vertex; names that are missing are left out.
+    """
+    for name in SCALARS:
+        if name in arrays:
+            write(mesh, name, "FLOAT", arrays[name])
+    if SMOOTH_NORMAL in arrays:
+        write(mesh, SMOOTH_NORMAL, "FLOAT_VECTOR", placement.normals_back(arrays[SMOOTH_NORMAL]))
+    tangent = DIRECTIONS[1]
+    if tangent in arrays:
+        write(mesh, tangent, "FLOAT_VECTOR", placement.tangents_back(arrays[tangent]))
+    mesh[UNITS_KEY] = "local" if placement.is_local else "world"
+
+
+def write_colors(mesh: bpy.types.Mesh, colors: np.ndarray) -> None:
+    """Write (V, 4) sRGB colours and make them the ones that viewport and render show."""
+    write(mesh, COLOR, "BYTE_COLOR", colors)
+    index = mesh.color_attributes.find(COLOR)
+    mesh.color_attributes.active_color_index = index
+    mesh.color_attributes.render_color_index = index
+
+
+def write(mesh: bpy.types.Mesh, name: str, kind: str, values: np.ndarray) -> None:
+    """Write a POINT attribute, replacing one of the same name and another type.
+
+    Raises
+    ------
+    ValueError
+        If there is not one row per vertex.
+    """
+    if len(values) != len(mesh.vertices):
+        raise ValueError(
+            f"attribute {name!r} has {len(values)} rows for {len(mesh.vertices)} vertices"
+        )
+    attribute = mesh.attributes.get(name)
+    if attribute is not None and (attribute.data_type, attribute.domain) != (kind, "POINT"):
+        mesh.attributes.remove(attribute)
+        attribute = None
+    if attribute is None:
+        attribute = mesh.attributes.new(name, kind, "POINT")
+    layout = _KINDS[kind]
+    flat: np.ndarray = np.ascontiguousarray(values, layout.dtype).reshape(-1)
+    attribute.data.foreach_set(layout.field, flat)
+    mesh.update_tag()
+
+
+def read(mesh: bpy.types.Mesh, name: str) -> np.ndarray | None:
+    """Return a POINT attribute as (V,) or (V, width) float32; None if the mesh has no such one."""
+    attribute = mesh.attributes.get(name)
+    if attribute is None or attribute.domain != "POINT" or attribute.data_type not in _KINDS:
+        return None
+    layout = _KINDS[attribute.data_type]
+    flat: np.ndarray = np.empty(len(attribute.data) * layout.width, layout.dtype)
+    attribute.data.foreach_get(layout.field, flat)
+    return flat if layout.width == 1 else flat.reshape(-1, layout.width)

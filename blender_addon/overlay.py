@@ -1,0 +1,100 @@
+"""The coloured overlay: vertex colours on meshes, and viewports that show them.
+
+Whether the overlay is on is a matter of each screen, like Blender's own overlays: the shading that
+a screen had before is kept on the screen itself, so that it is saved with the file and that undo,
+which leaves screens alone, cannot lose it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+import bpy
+
+from . import attributes, colormap
+from .quantities import COLOR, QUANTITIES
+
+# On a screen: the shading of its viewports before the overlay was turned on.
+BEFORE_KEY = "fairfield_shading_before"
+# On a mesh: what its colours show, for the legend.
+SHOWN_KEY = "fairfield_shown"
+
+
+def is_on(screen: bpy.types.Screen | None) -> bool:
+    """Whether this screen shows the overlay."""
+    return screen is not None and BEFORE_KEY in screen
+
+
+def color_mesh(mesh: bpy.types.Mesh, scene: bpy.types.Scene) -> bool:
+    """Colour a mesh by the scene's chosen quantity; return whether it has that quantity."""
+    chosen = scene.fairfield
+    quantity = QUANTITIES[chosen.quantity]
+    values = attributes.read(mesh, quantity.name)
+    if values is None:
+        return False
+    if chosen.range_is_auto:
+        low, high = colormap.automatic_range(values, quantity)
+    else:
+        low, high = chosen.range_low, chosen.range_high
+    colors = colormap.colors(values, low, high, signed=quantity.signed)
+    attributes.write_colors(mesh, colors)
+    mesh[SHOWN_KEY] = {"quantity": quantity.name, "low": low, "high": high}
+    return True
+
+
+def recolor_scene(context: bpy.types.Context) -> None:
+    """Colour every mesh of the scene that has colours already, by the present settings."""
+    meshes = {each.data.session_uid: each.data for each in context.scene.objects if _takes(each)}
+    for mesh in meshes.values():
+        if COLOR in mesh.attributes:
+            color_mesh(mesh, context.scene)
+
+
+def turn_on(window_manager: bpy.types.WindowManager) -> None:
+    """Show vertex colours in the solid viewports of every open screen."""
+    for screen in _screens(window_manager):
+        before = {}
+        for index, space in _viewports(screen):
+            before[str(index)] = [space.shading.type, space.shading.color_type]
+            space.shading.type = "SOLID"
+            space.shading.color_type = "VERTEX"
+        if BEFORE_KEY not in screen:
+            screen[BEFORE_KEY] = json.dumps(before)
+
+
+def turn_off(window_manager: bpy.types.WindowManager) -> None:
+    """Give the viewports of every open screen back the shading that they had."""
+    for screen in _screens(window_manager):
+        if BEFORE_KEY not in screen:
+            continue
+        before = json.loads(screen[BEFORE_KEY])
+        del screen[BEFORE_KEY]
+        for index, space in _viewports(screen):
+            shading, color = before.get(str(index), ["SOLID", "MATERIAL"])
+            space.shading.color_type = color
+            space.shading.type = shading
+
+
+def turn_off_if_nothing_is_colored(context: bpy.types.Context) -> None:
+    """After an undo: do not leave viewports showing colours that are gone."""
+    window_manager = context.window_manager
+    if not any(is_on(screen) for screen in _screens(window_manager)):
+        return
+    if not any(COLOR in mesh.attributes for mesh in bpy.data.meshes):
+        turn_off(window_manager)
+
+
+def _takes(owner: bpy.types.Object) -> bool:
+    """Whether an object has a mesh that takes attributes now."""
+    return owner.type == "MESH" and owner.data.is_editable and not owner.data.is_editmode
+
+
+def _screens(window_manager: bpy.types.WindowManager) -> Iterable[bpy.types.Screen]:
+    return {window.screen.name: window.screen for window in window_manager.windows}.values()
+
+
+def _viewports(screen: bpy.types.Screen) -> Iterable[tuple[int, bpy.types.SpaceView3D]]:
+    for index, area in enumerate(screen.areas):
+        if area.type == "VIEW_3D":
+            yield index, area.spaces.active

@@ -1,0 +1,190 @@
+"""The sidebar tab: settings, buttons, the state of the backend, and what came of the last click."""
+
+from __future__ import annotations
+
+import textwrap
+
+import bpy
+
+from . import launch, overlay, preferences, session, sources
+from .client.backend import BackendState
+from .client.environment import BackendKind, BackendUnavailable, EnvironmentState
+from .session import Session
+
+# Average width of a letter of the interface font, in pixels at an interface scale of 1.
+LETTER_WIDTH = 6.5
+# Pixels of a panel's width that text cannot use: margins, an icon, the scroll bar.
+PADDING = 60
+
+
+class _SidebarPanel:
+    bl_space_type = "VIEW_3D"
+    bl_region_type = "UI"
+    bl_category = "Fairfield"
+
+
+class MainPanel(_SidebarPanel, bpy.types.Panel):
+    """Fit, Smooth and Extract."""
+
+    bl_idname = "FAIRFIELD_PT_main"
+    bl_label = "Fairfield"
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Draw the state of the backend, the buttons, and the report of the active object."""
+        layout = self.layout
+        active = session.current()
+        settings = context.scene.fairfield
+        _draw_backend(layout, context, active)
+
+        # Not greyed while a job runs: Blender keeps a button that lies under the pointer grey until
+        # the pointer leaves it, and a click meanwhile is answered with a sentence.
+        column = layout.column()
+        _setting(column, settings, "preset")
+        _setting(column, settings, "units")
+        column.operator("fairfield.fit", icon="MESH_ICOSPHERE")
+        _setting(column, settings, "scale_is_auto")
+        if not settings.scale_is_auto:
+            _setting(column, settings, "scale")
+        column.operator("fairfield.smooth", icon="MOD_SMOOTH")
+        _setting(column, settings, "resolution")
+        _setting(column, settings, "smooth_surface")
+        _setting(column, settings, "hide_source")
+        column.operator("fairfield.extract", icon="MOD_REMESH")
+
+        _draw_progress(layout, context, active)
+        _draw_report(layout, context, active)
+
+
+class OverlayPanel(_SidebarPanel, bpy.types.Panel):
+    """What the overlay shows."""
+
+    bl_idname = "FAIRFIELD_PT_overlay"
+    bl_label = "Overlay"
+    bl_parent_id = "FAIRFIELD_PT_main"
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Draw the switch, the quantity and its range."""
+        layout = self.layout
+        settings = context.scene.fairfield
+        layout.operator("fairfield.overlay", icon="COLOR", depress=overlay.is_on(context.screen))
+        _setting(layout, settings, "quantity")
+        _setting(layout, settings, "range_is_auto")
+        if not settings.range_is_auto:
+            _setting(layout, settings, "range_low")
+            _setting(layout, settings, "range_high")
+        layout.operator("fairfield.apply_normals", icon="NORMALS_VERTEX")
+
+
+class ExportPanel(_SidebarPanel, bpy.types.Panel):
+    """Files for other programs."""
+
+    bl_idname = "FAIRFIELD_PT_export"
+    bl_label = "Export"
+    bl_parent_id = "FAIRFIELD_PT_main"
+
+    def draw(self, _context: bpy.types.Context) -> None:
+        """Draw the button."""
+        self.layout.operator("fairfield.export", text="Export...", icon="EXPORT")
+
+
+CLASSES = (MainPanel, OverlayPanel, ExportPanel)
+
+
+def _setting(layout: bpy.types.UILayout, settings: bpy.types.PropertyGroup, name: str) -> None:
+    row = layout.row()
+    row.use_property_split = True
+    row.use_property_decorate = False
+    row.prop(settings, name)
+
+
+def _draw_backend(layout: bpy.types.UILayout, context: bpy.types.Context, active: Session) -> None:
+    """Draw one line on the backend, and the button to install it where it is missing."""
+    if active.installing:
+        preferences.draw_installation(layout)
+        return
+    backend = active.queue.backend
+    if active.queue.problem:
+        _draw_sentence(layout, context, active.queue.problem, "ERROR")
+    elif backend is None or backend.state is BackendState.ENDED:
+        _draw_idle_backend(layout, context)
+        preferences.draw_installation(layout)
+    elif backend.state is BackendState.STARTING:
+        layout.label(text="Backend: starting", icon="SORTTIME")
+    else:
+        device = next(iter(backend.greeting.get("devices", [])), "cpu")
+        doing = "working" if active.queue.busy else "ready"
+        layout.label(text=f"Backend: {doing} ({device})", icon="CHECKMARK")
+
+
+def _draw_idle_backend(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+    if launch.choice().kind is not BackendKind.MANAGED:
+        layout.label(text="Backend: starts with the first click", icon="RADIOBUT_OFF")
+        return
+    try:
+        state = launch.managed_environment().state
+    except BackendUnavailable as problem:
+        _draw_sentence(layout, context, str(problem), "ERROR")
+        return
+    if state is EnvironmentState.READY:
+        layout.label(text="Backend: starts with the first click", icon="RADIOBUT_OFF")
+    else:
+        layout.label(text="Backend: not installed", icon="ERROR")
+        layout.operator("fairfield.install_backend", icon="IMPORT")
+
+
+def _draw_progress(layout: bpy.types.UILayout, context: bpy.types.Context, active: Session) -> None:
+    if active.queue.busy:
+        progress = active.queue.progress
+        left = progress.seconds_left
+        text = progress.text + ("" if left is None else f", {left:.0f} s left")
+        row = layout.split(factor=0.65)
+        if "progress" in bpy.types.UILayout.bl_rna.functions:
+            row.progress(factor=progress.fraction, text=f"{progress.fraction:.0%}")
+        else:
+            row.label(text=f"{progress.fraction:.0%}")
+        row.operator("fairfield.cancel", text="Cancel", icon="X")
+        _draw_sentence(layout, context, text, "NONE")
+    elif active.waiting:
+        _draw_sentence(
+            layout, context, "The result is written when you return to Object Mode.", "INFO"
+        )
+        layout.operator("fairfield.cancel", text="Drop the Result", icon="X")
+
+
+def _draw_report(layout: bpy.types.UILayout, context: bpy.types.Context, active: Session) -> None:
+    """Draw what went wrong with the last click, and what is known of the active object."""
+    for message in active.messages:
+        if message != active.queue.problem:
+            _draw_sentence(layout, context, message, "INFO")
+    blender_object = context.active_object
+    if blender_object is None or blender_object.type != "MESH":
+        return
+    if sources.changes_geometry(blender_object):
+        box = layout.box()
+        _draw_sentence(
+            box,
+            context,
+            f"Modifiers or shape keys change {blender_object.name}: what is fitted is the final "
+            "surface, and values go to the vertices of the base mesh.",
+            "INFO",
+        )
+        box.operator("fairfield.copy_with_modifiers", icon="DUPLICATE")
+    report = active.reports.get(blender_object.session_uid)
+    if report is not None:
+        box = layout.box().column()
+        box.label(text=f"{blender_object.name}: fitted in {report.seconds:.1f} s")
+        box.label(text=f"Near-surface error: {report.error:.2g} ({report.relative_error:.2%})")
+        for warning in report.warnings:
+            _draw_sentence(box, context, warning, "ERROR")
+
+
+def _draw_sentence(
+    layout: bpy.types.UILayout, context: bpy.types.Context, text: str, icon: str
+) -> None:
+    """Draw text over as many lines as the sidebar's width needs; labels do not wrap."""
+    scale = context.preferences.system.ui_scale
+    letters = int((context.region.width / scale - PADDING) / LETTER_WIDTH)
+    column = layout.column()
+    column.scale_y = 0.8
+    for number, line in enumerate(textwrap.wrap(text, max(16, letters))):
+        column.label(text=line, icon=icon if number == 0 else "BLANK1" if icon != "NONE" else icon)

@@ -1,0 +1,279 @@
+"""What is going on between two clicks: the jobs under way, the results that wait, the last words.
+
+There is one `Session` while the extension is enabled. It is moved on by `step()`, from the timer or
+from a loop, and never holds on to anything of Blender's between two calls: objects are found again
+by their `session_uid`.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+import bpy
+
+from . import launch, overlay, results, sources
+from .client.installation import Installation
+from .client.jobs import Job, JobQueue, JobState
+from .results import Work
+from .sources import SceneError, Source
+
+# Modes in which a mesh belongs to a tool: what is written to it meanwhile is lost.
+_HOLDING_MODES = {"EDIT", "SCULPT"}
+
+
+class Goal(Enum):
+    """What a click asks for."""
+
+    FIT = "fit"
+    SMOOTH = "smooth"
+    EXTRACT = "extract"
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """What the artist is told about the field of an object.
+
+    Parameters
+    ----------
+    error
+        The near-surface error in fitted units.
+    relative_error
+        The same as a part of the object's half-extent.
+    seconds
+        What the fit took.
+    warnings
+        Sentences of the backend.
+    """
+
+    error: float
+    relative_error: float
+    seconds: float
+    warnings: list[str]
+
+
+@dataclass
+class Click:
+    """One press of a button: the work it asks for and what went wrong with it."""
+
+    goal: Goal
+    work: list[Work]
+    problems: list[str] = field(default_factory=list)
+    succeeded: bool = False
+
+    @property
+    def ended(self) -> bool:
+        """Whether the backend has nothing more to do for it."""
+        return all(work.job.ended for work in self.work)
+
+
+class Session:
+    """The state of the extension; see the module's text."""
+
+    def __init__(self) -> None:
+        self.queue = JobQueue(launch.start)
+        self.installation: Installation | None = None
+        self.click: Click | None = None
+        self.waiting: list[tuple[Goal, Work]] = []
+        self.messages: list[str] = []
+        self.reports: dict[int, FitReport] = {}
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing that a step would move on."""
+        return (
+            self.queue.settled and not self.installing and not self.waiting and self.click is None
+        )
+
+    @property
+    def installing(self) -> bool:
+        """Whether the backend is being installed or removed."""
+        return self.installation is not None and not self.installation.finished
+
+    def start(self, goal: Goal, context: bpy.types.Context) -> Click:
+        """Read the selected meshes and queue what the goal takes.
+
+        Raises
+        ------
+        SceneError
+            If work is under way already, or nothing selected can be worked on.
+        BackendUnavailable
+            If there is no backend to start.
+        """
+        if self.queue.busy or self.click is not None:
+            raise SceneError("Fairfield is still working; wait for it or click Cancel first.")
+        settings = context.scene.fairfield
+        found, problems = sources.read_selected(context, settings.units)
+        if not found:
+            raise SceneError(" ".join(problems))
+        self._use_chosen_backend()
+        work = [Work(source, _job(goal, source, settings)) for source in found]
+        self.click = Click(goal, work, problems)
+        self.messages = []
+        read = {each.mesh for each in found}
+        self.waiting = [item for item in self.waiting if item[1].source.mesh not in read]
+        self.queue.add([each.job for each in work])
+        return self.click
+
+    def step(self, budget_seconds: float = 0.004) -> None:
+        """Move on what is under way; results are then in `waiting`."""
+        if self.installation is not None and self.installing:
+            self.installation.poll()
+        if not self.queue.settled:
+            self.queue.poll(budget_seconds)
+        click = self.click
+        if click is not None and click.ended:
+            self.click = None
+            self._end(click)
+
+    def finish(self, click: Click, context: bpy.types.Context) -> None:
+        """Wait for a click's work and write its results; an interrupt from the keyboard cancels.
+
+        Raises
+        ------
+        SceneError
+            If nothing came of it.
+        """
+        interrupted = False
+        while self.click is click:
+            try:
+                self.step(0.05)
+                time.sleep(0.002)
+            except KeyboardInterrupt:
+                interrupted = True
+                self.queue.cancel()
+        self.write_results(context)
+        if interrupted:
+            raise SceneError("Fairfield was interrupted from the keyboard.")
+        if not click.succeeded:
+            raise SceneError(" ".join(self.messages) or "Fairfield was cancelled.")
+
+    @property
+    def writable_goal(self) -> Goal | None:
+        """The goal of the results that can be written now; None if there are none."""
+        return next((goal for goal, work in self.waiting if not _held(goal, work.source)), None)
+
+    def write_results(self, context: bpy.types.Context) -> None:
+        """Write the results whose meshes are not held by a tool; the others go on waiting."""
+        ready = [(goal, work) for goal, work in self.waiting if not _held(goal, work.source)]
+        self.waiting = [(goal, work) for goal, work in self.waiting if _held(goal, work.source)]
+        added: list[bpy.types.Object] = []
+        smoothed = False
+        for goal, work in ready:
+            try:
+                if goal is Goal.EXTRACT:
+                    added += results.add_extracted(work, context)
+                else:
+                    results.write_smoothed(work, context.scene)
+                    smoothed = True
+            except SceneError as problem:
+                self.messages.append(str(problem))
+        if added:
+            results.select_only(added, context)
+        if smoothed:
+            overlay.turn_on(context.window_manager)
+
+    def forget_jobs(self) -> None:
+        """Cancel what is under way and drop the results that wait."""
+        self.queue.drop()
+        self.click = None
+        self.waiting.clear()
+
+    def forget_scene(self) -> None:
+        """Cancel and forget everything that belongs to the open file."""
+        self.forget_jobs()
+        self.reports.clear()
+        self.messages = []
+
+    def close(self) -> None:
+        """End the processes of the session."""
+        self.forget_scene()
+        if self.installation is not None:
+            self.installation.close()
+        self.queue.stop_backend()
+
+    def _use_chosen_backend(self) -> None:
+        """Refuse early where no backend can be started, and end one that is no longer chosen."""
+        command = launch.command()
+        backend = self.queue.backend
+        if backend is not None and backend.command != tuple(command):
+            self.queue.stop_backend()
+
+    def _end(self, click: Click) -> None:
+        """Take the results of a click, and say what went wrong."""
+        messages = list(click.problems)
+        for work in click.work:
+            job = work.job
+            if job.state is JobState.DONE:
+                click.succeeded = True
+                messages += work.source.warnings
+                self._keep_report(work)
+                if click.goal is not Goal.FIT:
+                    self.waiting.append((click.goal, work))
+            elif job.message and job.message not in messages:
+                messages.append(job.message)
+        self.messages = messages
+
+    def _keep_report(self, work: Work) -> None:
+        report = work.job.report
+        measured = report["near_surface_error"]
+        relative_error = math.nan if measured is None else float(measured)
+        kept = FitReport(
+            error=relative_error * float(report["half_extent"]),
+            relative_error=relative_error,
+            seconds=sum(float(each) for each in report["seconds"].values()),
+            warnings=[str(each) for each in report["warnings"]],
+        )
+        for uid in work.source.objects:
+            self.reports[uid] = kept
+
+
+_session: Session | None = None
+
+
+def current() -> Session:
+    """Return the session of the enabled extension."""
+    assert _session is not None, "the extension is not registered"
+    return _session
+
+
+def open_session() -> None:
+    """Begin the session when the extension is enabled."""
+    global _session
+    _session = Session()
+
+
+def close_session() -> None:
+    """End the session and its processes; of no effect without one."""
+    global _session
+    if _session is not None:
+        _session.close()
+        _session = None
+
+
+def _job(goal: Goal, source: Source, settings: Any) -> Job:
+    return Job(
+        name=source.name,
+        vertices=source.vertices,
+        triangles=source.triangles,
+        fit=settings.fit_settings(),
+        points=source.points,
+        smooth=settings.smooth_settings() if goal is Goal.SMOOTH else None,
+        extract=settings.extract_settings() if goal is Goal.EXTRACT else None,
+    )
+
+
+def _held(goal: Goal, source: Source) -> bool:
+    """Whether a mode such as Edit Mode is in the way of writing a result."""
+    if goal is Goal.EXTRACT:
+        # New objects become the selection, which no other mode than Object Mode allows.
+        return any(each.mode != "OBJECT" for each in bpy.data.objects)
+    return any(
+        each.mode in _HOLDING_MODES
+        for each in bpy.data.objects
+        if each.session_uid in source.objects
+        or (each.type == "MESH" and each.data.session_uid == source.mesh)
+    )

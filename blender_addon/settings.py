@@ -1,0 +1,122 @@
+"""The artist's settings of a scene: `Scene.fairfield`."""
+
+from __future__ import annotations
+
+import bpy
+
+from . import overlay
+from .client.jobs import SCALE_AUTO, ExtractSettings, FitSettings, Scale, SmoothSettings
+from .quantities import QUANTITIES
+
+
+def _recolor(_settings: FairfieldSettings, context: bpy.types.Context) -> None:
+    overlay.recolor_scene(context)
+
+
+class FairfieldSettings(bpy.types.PropertyGroup):
+    """What the next click takes into account, and what scripts set before they call operators."""
+
+    preset: bpy.props.EnumProperty(
+        name="Quality",
+        description="How much time a fit takes for how small an error",
+        items=(
+            ("draft", "Draft", "A first look"),
+            ("standard", "Standard", "For most work"),
+            ("fine", "Fine", "The smallest error; takes several times as long"),
+        ),
+        default="standard",
+    )
+    units: bpy.props.EnumProperty(
+        name="Units",
+        description="What curvature and lengths are measured in",
+        items=(
+            ("local", "Local", "The object's own units, whatever its scale"),
+            ("world", "World", "The scene's units, with the object's scale applied"),
+        ),
+        default="local",
+    )
+    scale_is_auto: bpy.props.BoolProperty(
+        name="Automatic Scale",
+        description="Choose the size of the neighbourhood that is smoothed over from the mesh",
+        default=True,
+    )
+    scale: bpy.props.FloatProperty(
+        name="Scale",
+        description="Size of the neighbourhood that is smoothed over; larger is smoother",
+        default=0.02,
+        min=1e-6,
+        soft_max=1.0,
+        precision=4,
+        step=0.1,
+        subtype="DISTANCE",
+        unit="LENGTH",
+    )
+    resolution: bpy.props.IntProperty(
+        name="Resolution",
+        description="Cells along the longest side of the extracted mesh",
+        default=256,
+        min=16,
+        max=1024,
+        soft_max=512,
+    )
+    smooth_surface: bpy.props.BoolProperty(
+        name="Smoothed Surface",
+        description="Extract the surface of the smoothed field instead of the raw one",
+        default=True,
+    )
+    hide_source: bpy.props.BoolProperty(
+        name="Hide Source",
+        description="Hide the source in the viewport, where both surfaces would shine through",
+        default=True,
+    )
+    quantity: bpy.props.EnumProperty(
+        name="Quantity",
+        description="What the overlay shows",
+        items=tuple((each.name, each.label, "") for each in QUANTITIES.values()),
+        default="mean_curvature",
+        update=_recolor,
+    )
+    range_is_auto: bpy.props.BoolProperty(
+        name="Automatic Range",
+        description="Spread the colours over what most of the surface has",
+        default=True,
+        update=_recolor,
+    )
+    range_low: bpy.props.FloatProperty(
+        name="Low", description="Value of the first colour", default=-1.0, update=_recolor
+    )
+    range_high: bpy.props.FloatProperty(
+        name="High", description="Value of the last colour", default=1.0, update=_recolor
+    )
+
+    @property
+    def wire_scale(self) -> Scale:
+        """The scale as the backend takes it."""
+        return SCALE_AUTO if self.scale_is_auto else self.scale
+
+    def fit_settings(self) -> FitSettings:
+        """The settings that decide a field."""
+        return FitSettings(preset=self.preset)
+
+    def smooth_settings(self) -> SmoothSettings:
+        """The settings of Smooth."""
+        return SmoothSettings(scale=self.wire_scale)
+
+    def extract_settings(self) -> ExtractSettings:
+        """The settings of Extract."""
+        return ExtractSettings(
+            resolution=self.resolution, scale=self.wire_scale if self.smooth_surface else None
+        )
+
+
+CLASSES = (FairfieldSettings,)
+
+
+def register() -> None:
+    """Give every scene its settings."""
+    bpy.types.Scene.fairfield = bpy.props.PointerProperty(type=FairfieldSettings)
+
+
+def unregister() -> None:
+    """Take the settings back; values stay in the file for the next time."""
+    del bpy.types.Scene.fairfield

@@ -1,0 +1,225 @@
+"""From the scene to arrays: what is read of the selected objects when a button is clicked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from hashlib import blake2b
+
+import bpy
+import numpy as np
+
+from .units import Placement
+
+# Modifiers that leave every vertex where it is.
+_HARMLESS_MODIFIERS = {
+    "DATA_TRANSFER",
+    "NORMAL_EDIT",
+    "UV_PROJECT",
+    "UV_WARP",
+    "VERTEX_WEIGHT_EDIT",
+    "VERTEX_WEIGHT_MIX",
+    "VERTEX_WEIGHT_PROXIMITY",
+    "WEIGHTED_NORMAL",
+}
+
+
+class SceneError(Exception):
+    """What the artist asked for cannot be done here; the message is one sentence."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """One mesh of the scene as it was when the artist clicked.
+
+    Parameters
+    ----------
+    name
+        The first object's name.
+    objects
+        `session_uid` of every selected object that this mesh and its field serve.
+    mesh
+        `session_uid` of the base mesh, which takes the attributes.
+    vertices, triangles
+        (V, 3) and (F, 3) int32: the evaluated mesh in fitted coordinates.
+    points
+        (N, 3): the base mesh's own vertices in fitted coordinates.
+    placement
+        From local to fitted coordinates.
+    digest
+        Of the base mesh's vertices, to notice that they have changed since.
+    warnings
+        Sentences for the artist.
+    """
+
+    name: str
+    objects: list[int]
+    mesh: int
+    vertices: np.ndarray
+    triangles: np.ndarray
+    points: np.ndarray
+    placement: Placement
+    digest: bytes
+    warnings: list[str] = field(default_factory=list)
+
+
+def read_selected(context: bpy.types.Context, units: str) -> tuple[list[Source], list[str]]:
+    """Read every selected mesh; return the sources and a sentence for each that has none.
+
+    Parameters
+    ----------
+    units
+        "local" or "world".
+
+    Raises
+    ------
+    SceneError
+        If no mesh is selected.
+    """
+    sources: list[Source] = []
+    problems: list[str] = []
+    depsgraph = context.evaluated_depsgraph_get()
+    for blender_object in selected_meshes(context):
+        try:
+            source = _read(blender_object, depsgraph, units)
+            if not _joined(source, sources):
+                sources.append(source)
+        except SceneError as problem:
+            problems.append(str(problem))
+    return sources, problems
+
+
+def selected_meshes(context: bpy.types.Context) -> list[bpy.types.Object]:
+    """Return the selected mesh objects.
+
+    Raises
+    ------
+    SceneError
+        If there is none.
+    """
+    selected = list(context.selected_objects)
+    if not selected:
+        raise SceneError("Nothing is selected; select a mesh object first.")
+    meshes = [each for each in selected if each.type == "MESH"]
+    if not meshes:
+        kind = selected[0].type.replace("_", " ").lower()
+        raise SceneError(
+            f"'{selected[0].name}' is not a mesh but of type {kind}; select a mesh object."
+        )
+    return meshes
+
+
+def changes_geometry(blender_object: bpy.types.Object) -> bool:
+    """Whether what the artist sees of an object is not its base mesh; cheap, for the panel."""
+    if any(
+        modifier.show_viewport and modifier.type not in _HARMLESS_MODIFIERS
+        for modifier in blender_object.modifiers
+    ):
+        return True
+    keys = blender_object.data.shape_keys
+    return keys is not None and any(block.value != 0.0 for block in keys.key_blocks[1:])
+
+
+def find_object(uid: int) -> bpy.types.Object | None:
+    """Return the object with this `session_uid`, or None if it is gone."""
+    return next((each for each in bpy.data.objects if each.session_uid == uid), None)
+
+
+def find_mesh(uid: int) -> bpy.types.Mesh | None:
+    """Return the mesh with this `session_uid`, or None if it is gone."""
+    return next((each for each in bpy.data.meshes if each.session_uid == uid), None)
+
+
+def vertices_of(mesh: bpy.types.Mesh) -> np.ndarray:
+    """Return the (V, 3) float32 local coordinates of a mesh."""
+    vertices = np.empty((len(mesh.vertices), 3), np.float32)
+    mesh.vertices.foreach_get("co", vertices.reshape(-1))
+    return vertices
+
+
+def digest_of(vertices: np.ndarray) -> bytes:
+    """Return a short fingerprint of coordinates."""
+    return blake2b(vertices.data, digest_size=16).digest()
+
+
+def _read(blender_object: bpy.types.Object, depsgraph: bpy.types.Depsgraph, units: str) -> Source:
+    name = blender_object.name
+    mesh = blender_object.data
+    if not mesh.is_editable:
+        raise SceneError(
+            f"{name}: the mesh is linked from another file and takes no attributes; make it local "
+            "with Object > Relations > Make Local."
+        )
+    if blender_object.mode == "EDIT":
+        blender_object.update_from_editmode()
+    base = vertices_of(mesh)
+    evaluated_vertices, triangles = _evaluated(blender_object, depsgraph)
+    if not len(evaluated_vertices):
+        raise SceneError(f"{name}: the mesh has no vertices; there is nothing to fit.")
+    if not len(triangles):
+        raise SceneError(
+            f"{name}: the mesh has vertices but no faces; add faces, for instance with "
+            "Mesh > Convex Hull or Edge > New Face."
+        )
+    placement = Placement.local()
+    if units == "world":
+        placement = Placement(np.array(blender_object.matrix_world.to_3x3(), np.float64))
+    if placement.singular:
+        raise SceneError(
+            f"{name}: the object's scale is zero along an axis, so it has no volume in world "
+            "units; set a scale other than zero or choose local units."
+        )
+    warnings = []
+    if len(base) != len(evaluated_vertices) or not np.array_equal(
+        base, evaluated_vertices, equal_nan=True
+    ):
+        warnings.append(
+            f"{name}: modifiers or shape keys change the geometry; the values are those of the "
+            "final surface next to each vertex of the base mesh."
+        )
+    return Source(
+        name=name,
+        objects=[blender_object.session_uid],
+        mesh=mesh.session_uid,
+        vertices=placement.place(evaluated_vertices),
+        triangles=placement.orient(triangles),
+        points=placement.place(base),
+        placement=placement,
+        digest=digest_of(base),
+        warnings=warnings,
+    )
+
+
+def _evaluated(
+    blender_object: bpy.types.Object, depsgraph: bpy.types.Depsgraph
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return vertices (V, 3) float32 and triangles (F, 3) int32 with modifiers applied."""
+    evaluated = blender_object.evaluated_get(depsgraph)
+    mesh = evaluated.to_mesh()
+    try:
+        mesh.calc_loop_triangles()
+        triangles = np.empty((len(mesh.loop_triangles), 3), np.int32)
+        mesh.loop_triangles.foreach_get("vertices", triangles.reshape(-1))
+        return vertices_of(mesh), triangles
+    finally:
+        evaluated.to_mesh_clear()
+
+
+def _joined(source: Source, others: list[Source]) -> bool:
+    """Whether the source's object could join one that has the same base mesh.
+
+    Raises
+    ------
+    SceneError
+        If two objects need different values on the one mesh that they share.
+    """
+    for other in others:
+        if other.mesh != source.mesh:
+            continue
+        if np.array_equal(other.vertices, source.vertices, equal_nan=True):
+            other.objects.extend(source.objects)
+            return True
+        raise SceneError(
+            f"{source.name}: the mesh is shared with {other.name} but looks different there, and "
+            "can hold one set of values only; use Object > Relations > Make Single User."
+        )
+    return False

@@ -1,0 +1,95 @@
+"""The clock that moves the session on in Blender's window.
+
+One function is registered with `bpy.app.timers`, only while something is under way. A tick moves
+bytes for a few milliseconds and returns, so the interface goes on answering. Results are written by
+a short operator, so that undo takes them back under a name of their own.
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+
+import bpy
+
+from . import session
+from .session import Goal
+
+WORKING_SECONDS = 0.03
+WAITING_SECONDS = 0.3
+REDRAW_SECONDS = 0.2
+
+_APPLY = {Goal.SMOOTH: "apply_smooth", Goal.EXTRACT: "apply_extract"}
+
+_drawn: tuple[object, ...] = ()
+_drawn_at = 0.0
+
+
+def ensure() -> None:
+    """Run the clock, if something is under way and it does not run yet."""
+    if not bpy.app.background and not bpy.app.timers.is_registered(_tick):
+        # It outlives the file: the end of what a loaded file dropped is still to be followed.
+        bpy.app.timers.register(_tick, persistent=True)
+
+
+def stop() -> None:
+    """Stop the clock; a timer that is registered at Blender's exit crashes it."""
+    if bpy.app.timers.is_registered(_tick):
+        bpy.app.timers.unregister(_tick)
+
+
+def _tick() -> float | None:
+    """Move the session on; return the seconds until the next tick, or None to stop."""
+    active = session.current()
+    try:
+        active.step()
+        goal = active.writable_goal
+        if goal is not None:
+            _write(goal)
+    except Exception:
+        # An exception would silently end the timer and leave a session that is busy for ever.
+        traceback.print_exc()
+        active.forget_scene()
+        active.messages = [
+            "Fairfield stopped because of an error of its own; the system console has the details."
+        ]
+    _redraw(active)
+    if active.idle:
+        return None
+    if active.queue.transferring:
+        return 0.0
+    return WORKING_SECONDS if active.queue.busy or active.installing else WAITING_SECONDS
+
+
+def _write(goal: Goal) -> None:
+    """Call the operator that writes results, as if the artist had: with an undo step."""
+    windows = bpy.context.window_manager.windows
+    if not windows:
+        return
+    with bpy.context.temp_override(window=windows[0]):
+        getattr(bpy.ops.fairfield, _APPLY[goal])("EXEC_DEFAULT", True)
+
+
+def _redraw(active: session.Session) -> None:
+    """Redraw the panels that show the session, when what they show has changed."""
+    global _drawn, _drawn_at
+    progress = active.queue.progress
+    installation = active.installation
+    backend = active.queue.backend
+    shown = (
+        progress,
+        tuple(active.messages),
+        len(active.waiting),
+        active.idle,
+        None if backend is None else backend.state,
+        installation and (installation.state, installation.fraction, installation.message),
+    )
+    now = time.monotonic()
+    if shown == _drawn or (now - _drawn_at < REDRAW_SECONDS and not active.idle):
+        return
+    _drawn, _drawn_at = shown, now
+    for window in bpy.context.window_manager.windows:
+        for area in window.screen.areas:
+            for region in area.regions:
+                if (area.type, region.type) in {("VIEW_3D", "UI"), ("PREFERENCES", "WINDOW")}:
+                    region.tag_redraw()

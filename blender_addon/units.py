@@ -1,0 +1,86 @@
+"""Local and world units: the one place that converts between them. Only numpy.
+
+World units mean that the mesh is fitted as it stands in the scene, turned and scaled but not moved,
+since no quantity depends on where it stands and small numbers stay exact. Under uneven scale this
+is the only right way: curvature is then no multiple of its local value.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+# A matrix whose smallest stretch is below this part of its largest has flattened the object.
+FLAT = 1e-9
+
+
+@dataclass(frozen=True)
+class Placement:
+    """The linear part of the way from local to fitted coordinates.
+
+    Parameters
+    ----------
+    matrix
+        (3, 3) float64, column vectors: fitted = matrix @ local.
+    """
+
+    matrix: np.ndarray
+
+    @classmethod
+    def local(cls) -> Placement:
+        """The placement for results in local units."""
+        return cls(np.eye(3))
+
+    @property
+    def is_local(self) -> bool:
+        """Whether local and fitted coordinates are the same."""
+        return bool((self.matrix == np.eye(3)).all())
+
+    @property
+    def singular(self) -> bool:
+        """Whether the object has no thickness, so that nothing can be brought back."""
+        if not np.isfinite(self.matrix).all():
+            return True
+        stretches = np.linalg.svd(self.matrix, compute_uv=False)
+        return bool(stretches[-1] <= FLAT * stretches[0])
+
+    @property
+    def mirrors(self) -> bool:
+        """Whether left and right are exchanged."""
+        return bool(np.linalg.det(self.matrix) < 0)
+
+    def place(self, points: np.ndarray) -> np.ndarray:
+        """Bring (N, 3) local points to fitted coordinates."""
+        return points if self.is_local else points.astype(np.float64) @ self.matrix.T
+
+    def bring_back(self, points: np.ndarray) -> np.ndarray:
+        """Bring (N, 3) fitted points to local coordinates."""
+        if self.is_local:
+            return points
+        return points.astype(np.float64) @ np.linalg.inv(self.matrix).T
+
+    def orient(self, triangles: np.ndarray) -> np.ndarray:
+        """Keep (F, 3) triangles facing outwards across a placement that mirrors; either way."""
+        return np.ascontiguousarray(triangles[:, ::-1]) if self.mirrors else triangles
+
+    def normals_back(self, normals: np.ndarray) -> np.ndarray:
+        """Bring (N, 3) fitted normals to local axes, at length 1; NaN stays NaN."""
+        return normals if self.is_local else _normalized(normals @ self.matrix)
+
+    def tangents_back(self, tangents: np.ndarray) -> np.ndarray:
+        """Bring (N, 3) fitted tangent directions to local axes, at length 1; NaN stays NaN."""
+        return tangents if self.is_local else _normalized(self.bring_back(tangents))
+
+    def normals_forth(self, normals: np.ndarray) -> np.ndarray:
+        """Bring (N, 3) local normals to fitted axes, at length 1; NaN stays NaN."""
+        return normals if self.is_local else _normalized(normals @ np.linalg.inv(self.matrix))
+
+    def tangents_forth(self, tangents: np.ndarray) -> np.ndarray:
+        """Bring (N, 3) local tangent directions to fitted axes, at length 1; NaN stays NaN."""
+        return tangents if self.is_local else _normalized(self.place(tangents))
+
+
+def _normalized(vectors: np.ndarray) -> np.ndarray:
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.where(lengths > 0, lengths, 1.0)

@@ -1,0 +1,47 @@
+"""Smooths a sphere and exports it, in a Blender of its own: `python export_program.py FOLDER`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import bpy
+import installed
+
+
+def main(folder: Path) -> None:
+    installed.enable()
+    for each in list(bpy.data.objects):
+        bpy.data.objects.remove(each)
+    bpy.ops.mesh.primitive_uv_sphere_add(segments=48, ring_count=24, radius=3.0)
+    ball = bpy.context.object
+    ball.rotation_euler, ball.location = (0.3, 0.8, -0.2), (1.0, 2.0, 3.0)
+    bpy.context.view_layer.update()
+    settings = bpy.context.scene.fairfield
+    settings.preset, settings.scale_is_auto, settings.scale = "draft", False, 0.4
+    bpy.ops.fairfield.smooth()
+    before = contents()
+    for file_format in ("PLY", "GLB"):
+        path = folder / "turned"
+        bpy.ops.fairfield.export(filepath=str(path), file_format=file_format)
+    after = contents()
+    ball.scale = (-1.0, 1.0, 1.0)
+    bpy.context.view_layer.update()
+    bpy.ops.fairfield.export(filepath=str(folder / "mirrored.ply"), file_format="PLY")
+    installed.disable()
+    (folder / "finished").write_text(json.dumps([before, after]))
+
+
+def contents() -> list:
+    """What an export must leave as it is."""
+    return [
+        sorted(each.name for each in bpy.data.objects),
+        sorted(each.name for each in bpy.data.meshes),
+        sorted(bpy.context.object.data.attributes.keys()),
+        [each.name for each in bpy.context.selected_objects],
+    ]
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
