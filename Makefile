@@ -1,0 +1,64 @@
+# `make demo` and `make test` install what they need the first time and reuse it afterwards.
+PYTHON ?= python3.11
+BLENDER_VERSIONS := 4.2.23 4.5.15 5.0.1
+DEMO_BLENDER := 4.5.15
+MESH ?=
+
+BACKEND := .venv/bin/python
+EXTENSION := dist/fairfield.zip
+MYPY = $(CURDIR)/.venv/bin/mypy --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.mypy_cache
+PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
+
+export FAIRFIELD_BACKEND_PYTHON := $(CURDIR)/$(BACKEND)
+export FAIRFIELD_ZIP := $(CURDIR)/$(EXTENSION)
+export FAIRFIELD_SHARED ?= $(CURDIR)/../shared
+
+EXTENSION_SOURCES := $(shell find blender_addon backend/fairfield -name '*.py') \
+	__init__.py blender_manifest.toml constraints.txt LICENSE scripts/build_extension.py
+
+.PHONY: demo test test-backend lint types extension validate benchmark clean
+.SECONDARY:
+
+demo: .venv/installed .blender/$(DEMO_BLENDER)/installed $(EXTENSION)
+	.blender/$(DEMO_BLENDER)/bin/python scripts/demo.py $(MESH)
+
+test: test-backend $(BLENDER_VERSIONS:%=test-blender-%)
+
+test-backend: .venv/installed $(EXTENSION)
+	$(BACKEND) -m pytest tests/engine tests/client
+
+test-blender-%: .venv/installed .blender/%/installed $(EXTENSION)
+	.blender/$*/bin/python -m pytest tests/blender
+
+lint: .venv/installed
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+
+types: $(EXTENSION)
+	cd build/fairfield_extension/backend && $(MYPY) -p fairfield
+	cd build && $(MYPY) -p fairfield_extension.blender_addon
+
+extension: $(EXTENSION)
+
+validate: $(EXTENSION)
+	$(BACKEND) scripts/build_extension.py --validate
+
+benchmark: .venv/installed
+	for script in benchmarks/*.py; do $(BACKEND) $$script || exit 1; done
+
+clean:
+	rm -rf .venv .blender build dist demo-output
+
+.venv/installed: pyproject.toml constraints.txt constraints-dev.txt
+	$(PYTHON) -m venv .venv
+	$(BACKEND) $(PIP_INSTALL) -c constraints.txt -c constraints-dev.txt -e '.[dev]'
+	touch $@
+
+.blender/%/installed:
+	$(PYTHON) -m venv .blender/$*
+	.blender/$*/bin/python $(PIP_INSTALL) bpy==$* -c constraints-dev.txt pytest
+	touch $@
+
+# Also leaves what it packed in build/fairfield_extension, for the type checker.
+$(EXTENSION): $(EXTENSION_SOURCES) .venv/installed .blender/$(DEMO_BLENDER)/installed
+	$(BACKEND) scripts/build_extension.py
