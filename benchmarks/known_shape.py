@@ -11,10 +11,9 @@ import argparse
 import json
 import time
 
+import fairfield
 import numpy as np
 from numpy.typing import NDArray
-
-import fairfield
 
 MAJOR, MINOR = 0.68, 0.26
 AROUND, ACROSS = 256, 128

@@ -230,6 +230,14 @@ def _serve(options: argparse.Namespace) -> int:
     return serve()
 
 
+def _warm_up(options: argparse.Namespace) -> int:
+    set_thread_count(usable_cores())
+    from .fused import warm_up
+
+    print(f"kernels ready after {warm_up(usable_cores()):.1f} s", file=sys.stderr)
+    return 0
+
+
 class _ProgressLine:
     """Progress on standard error: one line drawn over on a terminal, few plain lines elsewhere."""
 
@@ -334,6 +342,9 @@ def _parser() -> argparse.ArgumentParser:
     serve = commands.add_parser("serve", help="serve frames on standard input and output")
     serve.add_argument("--threads", type=int, default=0, help="default: all cores but one")
     serve.set_defaults(run=_serve)
+
+    warm_up = commands.add_parser("warm-up", help="compile for this processor ahead of use")
+    warm_up.set_defaults(run=_warm_up)
 
     for command in (fit, smooth, query, extract):
         command.add_argument("--device", default="auto", help="auto (default), cuda, mps or cpu")

@@ -17,16 +17,13 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from .errors import FieldFileError
+from .evaluation import Evaluator
 from .fields import FieldConfig, NeuralField
-from .fused import FusedEvaluator, reason_unavailable
 from .normalization import Normalization
-from .threads import thread_count
 from .whole_files import write_whole
 
 FORMAT = "fairfield-field"
 FORMAT_VERSION = 1
-ROWS_PER_CHUNK = 1 << 14
-"""Rows per pass through the network; larger ones are slower on a CPU."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +74,7 @@ class Field:
         self.module = module.eval()
         self.normalization = normalization
         self.report = report
-        usable = reason_unavailable(self.module) is None
-        self._fused = FusedEvaluator(self.module, thread_count()) if usable else None
+        self._evaluator = Evaluator(self.module)
 
     @property
     def device(self) -> torch.device:
@@ -94,26 +90,17 @@ class Field:
         """Points of the cube as the network wants them: float32, on its device."""
         return torch.as_tensor(cube_points, dtype=torch.float32, device=self.device)
 
-    @torch.no_grad()
     def evaluate(self, points: Tensor) -> Tensor:
-        """Values (N,) at (N, 3) points, both in units of the cube, without gradients."""
-        chunks = [self._evaluate_chunk(chunk) for chunk in points.split(ROWS_PER_CHUNK)]
-        return torch.cat(chunks) if chunks else points.new_zeros(0)
-
-    def _evaluate_chunk(self, points: Tensor) -> Tensor:
-        if self._fused is None:
-            return self.evaluate_module(points)
-        inside = points.clamp(-1, 1)
-        correction = torch.from_numpy(self._fused(inside.numpy()))
-        base = self.module.base
-        return base(inside) + base.cell * correction + (points - inside).norm(dim=1)
-
-    def evaluate_module(self, points: Tensor) -> Tensor:
-        """The same, in one pass that autograd can follow.
+        """Values (N,) at (N, 3) points, both in units of the cube, without gradients.
 
         Outside the cube, where the network was never trained, the value is that of the nearest
         point of the cube plus the distance to it.
         """
+        inside = points.clamp(-1, 1)
+        return self._evaluator.field(inside) + (points - inside).norm(dim=1)
+
+    def evaluate_module(self, points: Tensor) -> Tensor:
+        """The same, in one pass through torch that autograd can follow."""
         inside = points.clamp(-1, 1)
         # A distance of exactly 0 has no derivative, so only points outside take this branch.
         outside = (points != inside).any(dim=1)

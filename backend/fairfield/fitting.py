@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from .devices import choose_device
 from .distance import SignedDistance
 from .errors import SettingError
-from .field import ROWS_PER_CHUNK, Field, FitReport
+from .evaluation import Evaluator
+from .field import Field, FitReport
 from .fields import FieldConfig, HashGridConfig, NeuralField
 from .mesh import TriangleMesh, repair
 from .normalization import HALF_EXTENT_IN_CUBE, Normalization
@@ -192,8 +193,10 @@ def _train(
 ) -> None:
     trainer = choose_trainer(module)
     cell = module.base.cell
+    device = module.base.values.device
+    base = Evaluator(module).base(torch.from_numpy(points).to(device)).cpu().numpy()
     # The network learns what the base lacks, in cells; the loss stays that of the distance.
-    remainder = (targets - _base_values(module, points)) / np.float32(cell)
+    remainder = (targets - base) / np.float32(cell)
     weights = np.float32(cell) / (np.abs(targets) + np.float32(RELATIVE_TO))
     batches = len(points) // BATCH
     start = time.perf_counter()
@@ -211,13 +214,6 @@ def _train(
                 seconds_left=elapsed / (step + 1) * (steps - step - 1),
             )
         )
-
-
-@torch.no_grad()
-def _base_values(module: NeuralField, points: NDArray[np.float32]) -> NDArray[np.float32]:
-    device = module.base.values.device
-    chunks = torch.from_numpy(points).split(ROWS_PER_CHUNK)
-    return torch.cat([module.base(chunk.to(device)) for chunk in chunks]).cpu().numpy()
 
 
 def _warnings(mesh: TriangleMesh) -> list[str]:

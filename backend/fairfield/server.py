@@ -26,6 +26,7 @@ from .errors import Cancelled, FairfieldError
 from .extraction import extract_with_jets
 from .field import Field, load
 from .fitting import fit
+from .fused import warm_up
 from .mesh import TriangleMesh
 from .progress import Progress, ProgressCallback
 from .smoothing import smooth
@@ -107,9 +108,12 @@ class Server:
         self._queue: queue.SimpleQueue[tuple[wire.Frame, threading.Event] | None] = (
             queue.SimpleQueue()
         )
-        # Requests that are queued or running, by identifier, and how to cancel them.
+        # How to cancel the requests that are queued or running, and which of them have begun.
         self._pending: dict[int, threading.Event] = {}
+        self._begun: set[int] = set()
+        self._changing = threading.Lock()
         self._fields: dict[str, Field] = {}
+        self._warm = False
         self._at_once: dict[str, Callable[[Parameters], dict[str, Any]]] = {
             "hello": self._hello,
             "cancel": self._cancel,
@@ -128,6 +132,9 @@ class Server:
         """Serve until the client says goodbye or is gone."""
         self._write(wire.MAGIC)
         threading.Thread(target=self._read_frames, daemon=True).start()
+        # Takes many seconds the first time on a machine, and half a second later.
+        warm_up(thread_count())
+        self._warm = True
         while (entry := self._queue.get()) is not None:
             self._run_job(*entry)
 
@@ -165,6 +172,8 @@ class Server:
         elif method in self._jobs:
             cancelled = self._pending[identifier] = threading.Event()
             self._queue.put((frame, cancelled))
+            if not self._warm:
+                self._report(identifier, Progress(0.0, "Compiling for this processor"))
         elif method in self._at_once:
             try:
                 result = self._at_once[method](Parameters(method, frame.header.get("params", {})))
@@ -178,6 +187,10 @@ class Server:
 
     def _run_job(self, frame: wire.Frame, cancelled: threading.Event) -> None:
         identifier, method = frame.header["id"], frame.header["method"]
+        with self._changing:
+            if cancelled.is_set():
+                return  # answered by `_cancel`
+            self._begun.add(identifier)
         last_report = 0.0
 
         def report(progress: Progress) -> None:
@@ -187,9 +200,7 @@ class Server:
             now = time.monotonic()
             if now - last_report >= PROGRESS_INTERVAL:
                 last_report = now
-                self._send(
-                    wire.notification("progress", {"id": identifier, **_finite(asdict(progress))})
-                )
+                self._report(identifier, progress)
 
         try:
             parameters = Parameters(method, frame.header.get("params", {}))
@@ -204,8 +215,13 @@ class Server:
             answer = wire.error(identifier, wire.BAD_INPUT, str(problem))
         except Exception as problem:
             answer = _unexpected(identifier, method, problem)
-        del self._pending[identifier]
+        with self._changing:
+            del self._pending[identifier]
+            self._begun.discard(identifier)
         self._send(answer)
+
+    def _report(self, identifier: int, progress: Progress) -> None:
+        self._send(wire.notification("progress", {"id": identifier, **_finite(asdict(progress))}))
 
     def _send(self, frame: wire.Frame) -> None:
         with self._writing:
@@ -237,10 +253,18 @@ class Server:
         }
 
     def _cancel(self, parameters: Parameters) -> dict[str, Any]:
-        cancelled = self._pending.get(parameters.integer("id"))
-        if cancelled is not None:
+        identifier = parameters.integer("id")
+        with self._changing:
+            cancelled = self._pending.get(identifier)
+            if cancelled is None:
+                return {"found": False}
             cancelled.set()
-        return {"found": cancelled is not None}
+            queued = identifier not in self._begun
+            if queued:
+                del self._pending[identifier]
+        if queued:  # the job thread may be busy for a while with another one
+            self._send(wire.error(identifier, wire.CANCELLED, "Cancelled."))
+        return {"found": True}
 
     def _release(self, parameters: Parameters) -> dict[str, Any]:
         return {"found": self._fields.pop(parameters.text("field"), None) is not None}
@@ -325,7 +349,7 @@ def serve() -> int:
     """Serve the process's standard input and output until they close."""
     logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(message)s", level=logging.INFO)
     if hasattr(os, "nice"):
-        os.nice(5)  # Blender comes first.
+        os.nice(10)  # Blender comes first.
     # A native library may print: frames get a private copy of standard output, and what is printed
     # goes where logs go.
     frames = os.dup(1)

@@ -7,8 +7,6 @@ bytes as fit in a few milliseconds.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import subprocess
 import sys
 import time
@@ -33,7 +31,6 @@ HELLO_SECONDS = 120.0
 LINGER_SECONDS = 2.0
 # The three steps of the end: asked, told, forced. Together they stay below half a second.
 ASKED_SECONDS, TOLD_SECONDS, FORCED_SECONDS = 0.2, 0.15, 0.1
-LOW_PRIORITY = 10
 
 
 class _GreetingError(Exception):
@@ -376,10 +373,10 @@ def _start(
     command: tuple[str, ...], environment: Mapping[str, str] | None, folder: Path | None
 ) -> subprocess.Popen[bytes]:
     flags = 0
-    if sys.platform == "win32":
+    if sys.platform == "win32":  # elsewhere the backend lowers its own priority
         flags = subprocess.CREATE_NO_WINDOW | subprocess.BELOW_NORMAL_PRIORITY_CLASS
     try:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -395,10 +392,6 @@ def _start(
             f"The backend cannot be started with {program!r} ({problem}); choose another one in "
             "Fairfield's preferences."
         ) from None
-    if sys.platform != "win32":
-        with contextlib.suppress(OSError):  # it has ended already; the first poll explains why
-            os.setpriority(os.PRIO_PROCESS, process.pid, LOW_PRIORITY)
-    return process
 
 
 def _progress(params: Any) -> StepProgress | None:

@@ -25,7 +25,8 @@ _STARTS = {
     Step.TOOL: 0.01,
     Step.PYTHON: 0.08,
     Step.PACKAGES: 0.14,
-    Step.VERIFY: 0.90,
+    Step.VERIFY: 0.85,
+    Step.COMPILE: 0.90,
     Step.FINISH: 0.98,
     Step.REMOVE: 0.0,
 }

@@ -21,6 +21,7 @@ class Step(enum.Enum):
     PYTHON = "Providing Python"
     PACKAGES = "Installing packages"
     VERIFY = "Trying the packages"
+    COMPILE = "Compiling for this processor"
     FINISH = "Cleaning up"
     REMOVE = "Removing the backend"
 

@@ -1,4 +1,4 @@
-"""The steps of an installation: disk, uv, Python, packages, trial, marker, cleaning up.
+"""The steps of an installation: disk, uv, Python, packages, trial, kernels, marker, cleaning up.
 
 Whatever interrupts them, the environment's marker is missing, and the next installation starts
 from the beginning; only uv, its Python and the packages that were downloaded are used again.
@@ -31,6 +31,9 @@ from .install_process import Commands, InstallationError, Progress
 from .install_request import InstallRequest, Step
 
 UV_REQUIREMENT = "uv>=0.8,<1"
+
+# The engine's entry, in the extension that this program is part of.
+_ENGINE = Path(__file__).resolve().parents[2] / "backend" / "fairfield" / "__main__.py"
 
 _UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _DOWNLOADING = re.compile(r"^\s*Downloading (?P<what>\S+) \((?P<size>[\d.]+)\s*(?P<unit>[KMG]?i?B)")
@@ -91,6 +94,8 @@ def run(request: InstallRequest, progress: Progress, commands: Commands) -> None
     installation.install_packages()
     progress.begin(Step.VERIFY)
     found = installation.try_modules()
+    progress.begin(Step.COMPILE)
+    installation.compile_kernels()
     progress.begin(Step.FINISH)
     installation.complete(found)
     installation.clean_up()
@@ -272,6 +277,15 @@ class _Installation:
         python = environment_python(self._environment)
         self._run([python, "-I", "-c", _TRIAL, *wanted], on_line=read_line)
         return _Found(about["python"], about["base"], modules)
+
+    def compile_kernels(self) -> None:
+        """Let the engine compile for this processor, so that the artist's first fit need not.
+
+        The first fit does it where this fails.
+        """
+        python = environment_python(self._environment)
+        if not self._works([python, "-I", _ENGINE, "warm-up"]):
+            self._progress.log("The engine's kernels could not be compiled ahead.")
 
     def complete(self, found: _Found) -> None:
         """Write the marker, in one stroke."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import fairfield
 import numpy as np
 import pytest
-from scipy.spatial import cKDTree
 from conftest import SPHERE_CENTER
 from fairfield.errors import SettingError
 from fairfield.extraction import extract_with_jets
+from scipy.spatial import cKDTree
 from shapes import angles_in_degrees, edges_not_shared_by_two, volume
 
 

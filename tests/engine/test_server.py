@@ -31,6 +31,7 @@ class Client:
         )
         self.frames: queue.SimpleQueue[wire.Frame | None] = queue.SimpleQueue()
         self.progress: list[dict[str, Any]] = []
+        self._answers: dict[int | None, wire.Frame] = {}
         self._last = 0
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -54,13 +55,14 @@ class Client:
         return self._last
 
     def answer(self, identifier: int | None, timeout: float = 60) -> wire.Frame:
-        while True:
+        while identifier not in self._answers:
             frame = self.frames.get(timeout=timeout)
             assert frame is not None, "the backend ended"
             if frame.header.get("method") == "progress":
                 self.progress.append(frame.header["params"])
-            elif frame.header["id"] == identifier:
-                return frame
+            else:
+                self._answers[frame.header["id"]] = frame
+        return self._answers.pop(identifier)
 
     def call(self, method: str, params: Any = None, **arrays: np.ndarray) -> wire.Frame:
         return self.answer(self.send(method, params, **arrays))

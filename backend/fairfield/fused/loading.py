@@ -34,15 +34,16 @@ def load_kernels() -> ModuleType:
     folder = kernel_cache.kernel_folder()
     if folder is not None:
         kernel_cache.discard_damaged(folder)
-    # numba reads the setting when a function is decorated; other users of numba keep their own.
-    before = settings.CACHE_DIR
+    # numba reads the settings when a function is decorated; other users of numba keep their own.
+    before = settings.CACHE_DIR, settings.CACHE_LOCATOR_CLASSES
     settings.CACHE_DIR = "" if folder is None else str(folder)
+    settings.CACHE_LOCATOR_CLASSES = f"{__package__}.cache_locator.KernelCacheLocator"
     try:
         return import_module(".kernels", __package__)
     except Exception as problem:
         raise KernelsUnavailableError(f"The fused kernels do not load: {problem}") from problem
     finally:
-        settings.CACHE_DIR = before
+        settings.CACHE_DIR, settings.CACHE_LOCATOR_CLASSES = before
 
 
 def keep_compiled() -> None:

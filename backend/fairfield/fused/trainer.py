@@ -177,7 +177,7 @@ class FusedTrainer:
         block = self._kernels.BLOCK
         groups = -(-blocks // _BLOCKS_PER_GROUP)
         self._unit = np.empty((blocks, 3, block), np.float32)
-        self._upstream = np.empty((blocks, decoder.input_weight.shape[1], block), np.float32)
+        self._upstream = np.empty((len(self._levels.scale), blocks, 2, block), np.float32)
         self._group_gradients = zeros_like(decoder, groups)
         self._losses = np.zeros(groups)
         self._blocks = blocks

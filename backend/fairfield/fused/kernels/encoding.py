@@ -215,7 +215,7 @@ def scatter_level(
     unit
         (blocks, 3, BLOCK) unit coordinates.
     upstream
-        (blocks, features, BLOCK) gradient of the loss by the encoded points.
+        (levels, blocks, 2, BLOCK) gradient of the loss by the encoded points.
     gradient
         (at least the level's size, 2).
     """
@@ -223,4 +223,4 @@ def scatter_level(
         locate_corners(levels, level, unit[block], rows, weights)
         if levels.size[level] > _CACHED_ROWS:
             prefetch_rows(gradient, ZERO, rows)
-        scatter_block(gradient, rows, weights, upstream[block, 2 * level : 2 * level + 2])
+        scatter_block(gradient, rows, weights, upstream[level, block])

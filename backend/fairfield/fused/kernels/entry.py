@@ -86,7 +86,7 @@ def train_groups(
     points, targets, weights
         (N, 3), (N,), (N,) float32.
     unit, upstream
-        (blocks, 3, BLOCK) unit coordinates and (blocks, features, BLOCK) gradient by the encoded
+        (blocks, 3, BLOCK) unit coordinates and (levels, blocks, 2, BLOCK) gradient by the encoded
         points, as `update_levels` takes them; written.
     gradients
         A decoder whose arrays have one more, leading axis over the groups; written.
@@ -112,7 +112,9 @@ def train_groups(
             losses[group] += weighted_absolute_error(
                 work.values, targets, weights, first, count, gradient_factor, upstream_values
             )
-            decoder_gradient(decoder, work, upstream_values, gradient, upstream[block])
+            decoder_gradient(decoder, work, upstream_values, gradient, work.encoded_gradient)
+            for level in range(upstream.shape[0]):
+                upstream[level, block] = work.encoded_gradient[2 * level : 2 * level + 2]
 
 
 @inlined

@@ -27,6 +27,7 @@ class Workspace(NamedTuple):
     values: Floats
     gradient1: Floats
     gradient2: Floats
+    encoded_gradient: Floats
     no_bias: Floats
 
 
@@ -44,5 +45,6 @@ def new_workspace(decoder: DecoderArrays) -> Workspace:
         np.empty(BLOCK, np.float32),
         np.empty((width, BLOCK), np.float32),
         np.empty((width, BLOCK), np.float32),
+        np.empty((features, BLOCK), np.float32),
         np.zeros(max(width, features), np.float32),
     )
