@@ -6,9 +6,9 @@ is installed to would compile them anew.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from numba import config
 from numba.core.caching import UserProvidedCacheLocator
 
 
@@ -17,4 +17,5 @@ class KernelCacheLocator(UserProvidedCacheLocator):
 
     def __init__(self, function: Any, source_path: str) -> None:
         super().__init__(function, source_path)
-        self._cache_path = config.CACHE_DIR
+        # What numba adds to the folder is a hash of the sources' path.
+        self._cache_path = str(Path(self._cache_path).parent)
