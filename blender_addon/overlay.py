@@ -17,6 +17,8 @@ from .quantities import COLOR, QUANTITIES
 
 # On a screen: the shading of its viewports before the overlay was turned on.
 BEFORE_KEY = "fairfield_shading_before"
+# On a screen: an undo took the last colours and with them the overlay, which a redo brings back.
+UNDONE_KEY = "fairfield_overlay_undone"
 # On a mesh: what its colours show, for the legend.
 SHOWN_KEY = "fairfield_shown"
 
@@ -61,6 +63,7 @@ def turn_on(window_manager: bpy.types.WindowManager) -> None:
             space.shading.color_type = "VERTEX"
         if BEFORE_KEY not in screen:
             screen[BEFORE_KEY] = json.dumps(before)
+        screen.pop(UNDONE_KEY, None)
 
 
 def turn_off(window_manager: bpy.types.WindowManager) -> None:
@@ -78,11 +81,23 @@ def turn_off(window_manager: bpy.types.WindowManager) -> None:
 
 def turn_off_if_nothing_is_colored(context: bpy.types.Context) -> None:
     """After an undo: do not leave viewports showing colours that are gone."""
-    window_manager = context.window_manager
-    if not any(is_on(screen) for screen in _screens(window_manager)):
+    shown = [screen for screen in _screens(context.window_manager) if is_on(screen)]
+    if not shown or _something_is_colored():
         return
-    if not any(COLOR in mesh.attributes for mesh in bpy.data.meshes):
-        turn_off(window_manager)
+    turn_off(context.window_manager)
+    for screen in shown:
+        screen[UNDONE_KEY] = True
+
+
+def turn_on_if_colors_came_back(context: bpy.types.Context) -> None:
+    """After a redo: show the colours again that an undo had taken."""
+    undone = any(UNDONE_KEY in screen for screen in _screens(context.window_manager))
+    if undone and _something_is_colored():
+        turn_on(context.window_manager)
+
+
+def _something_is_colored() -> bool:
+    return any(COLOR in mesh.attributes for mesh in bpy.data.meshes)
 
 
 def _takes(owner: bpy.types.Object) -> bool:

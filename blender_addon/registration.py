@@ -21,6 +21,7 @@ def register() -> None:
     session.open_session()
     bpy.app.handlers.load_pre.append(_before_load)
     bpy.app.handlers.undo_post.append(_after_undo)
+    bpy.app.handlers.redo_post.append(_after_redo)
     legend.register()
     # Blender does not disable extensions in every way of ending.
     atexit.register(_end)
@@ -31,6 +32,7 @@ def unregister() -> None:
     atexit.unregister(_end)
     _end()
     legend.unregister()
+    bpy.app.handlers.redo_post.remove(_after_redo)
     bpy.app.handlers.undo_post.remove(_after_undo)
     bpy.app.handlers.load_pre.remove(_before_load)
     settings.unregister()
@@ -51,3 +53,8 @@ def _before_load(*_arguments: Any) -> None:
 @persistent
 def _after_undo(*_arguments: Any) -> None:
     overlay.turn_off_if_nothing_is_colored(bpy.context)
+
+
+@persistent
+def _after_redo(*_arguments: Any) -> None:
+    overlay.turn_on_if_colors_came_back(bpy.context)
