@@ -20,7 +20,7 @@ EXTENSION_SOURCES := $(shell find blender_addon backend/fairfield -name '*.py') 
 .SECONDARY:
 
 demo: .venv/installed .blender/$(DEMO_BLENDER)/installed $(EXTENSION)
-	.blender/$(DEMO_BLENDER)/bin/python scripts/demo.py $(MESH)
+	.blender/$(DEMO_BLENDER)/bin/python scripts/demo.py $(if $(MESH),"$(MESH)")
 
 test: test-backend $(BLENDER_VERSIONS:%=test-blender-%)
 
@@ -34,7 +34,8 @@ lint: .venv/installed
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 
-types: $(EXTENSION)
+types: .venv/installed
+	$(BACKEND) scripts/build_extension.py --stage
 	cd build/fairfield_extension/backend && $(MYPY) -p fairfield
 	cd build && $(MYPY) -p fairfield_extension.blender_addon
 

@@ -12,7 +12,6 @@ import argparse
 import json
 import platform
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,9 +19,6 @@ from typing import Any
 
 import numpy as np
 import torch
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "backend"))
-
 from fairfield.fields import DecoderConfig, FieldConfig, HashGridConfig, NeuralField
 from fairfield.fused import FusedEvaluator, FusedTrainer, reason_unavailable, warm_up
 

@@ -51,7 +51,7 @@ def write_quantities(
     tangent = DIRECTIONS[1]
     if tangent in arrays:
         write(mesh, tangent, "FLOAT_VECTOR", placement.tangents_back(arrays[tangent]))
-    mesh[UNITS_KEY] = "local" if placement.is_local else "world"
+    mesh[UNITS_KEY] = placement.units
 
 
 def write_colors(mesh: bpy.types.Mesh, colors: np.ndarray) -> None:

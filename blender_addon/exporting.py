@@ -107,6 +107,7 @@ def _copy(
     mesh = bpy.data.meshes.new_from_object(
         evaluated, preserve_all_data_layers=True, depsgraph=depsgraph
     )
+    _fill_unanswered(mesh)
     copy = bpy.data.objects.new(original.name, mesh)
     if file_format == PLY:
         # A PLY file has no transforms: geometry and directions are turned alike.
@@ -119,6 +120,15 @@ def _copy(
         copy.matrix_world = original.matrix_world
         _rename_for_gltf(mesh)
     return copy
+
+
+def _fill_unanswered(mesh: bpy.types.Mesh) -> None:
+    """Put 0 where there is no answer: glTF allows no NaN, and few programs expect one."""
+    for name in (*SCALARS, *DIRECTIONS):
+        values = attributes.read(mesh, name)
+        if values is not None and not np.isfinite(values).all():
+            kind = "FLOAT" if values.ndim == 1 else "FLOAT_VECTOR"
+            attributes.write(mesh, name, kind, np.nan_to_num(values, posinf=0.0, neginf=0.0))
 
 
 def _turn_directions(mesh: bpy.types.Mesh, placement: Placement) -> None:

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import textwrap
-
 import bpy
 
 from . import launch, overlay, preferences, session, sources
 from .client.backend import BackendState
 from .client.environment import BackendKind, BackendUnavailable, EnvironmentState
+from .sentences import draw_sentence
 from .session import Session
-
-# Average width of a letter of the interface font, in pixels at an interface scale of 1.
-LETTER_WIDTH = 6.5
-# Pixels of a panel's width that text cannot use: margins, an icon, the scroll bar.
-PADDING = 60
 
 
 class _SidebarPanel:
@@ -100,14 +94,14 @@ def _setting(layout: bpy.types.UILayout, settings: bpy.types.PropertyGroup, name
 def _draw_backend(layout: bpy.types.UILayout, context: bpy.types.Context, active: Session) -> None:
     """Draw one line on the backend, and the button to install it where it is missing."""
     if active.installing:
-        preferences.draw_installation(layout)
+        preferences.draw_installation(layout, context)
         return
     backend = active.queue.backend
     if active.queue.problem:
-        _draw_sentence(layout, context, active.queue.problem, "ERROR")
+        draw_sentence(layout, context, active.queue.problem, "ERROR")
     elif backend is None or backend.state is BackendState.ENDED:
         _draw_idle_backend(layout, context)
-        preferences.draw_installation(layout)
+        preferences.draw_installation(layout, context)
     elif backend.state is BackendState.STARTING:
         layout.label(text="Backend: starting", icon="SORTTIME")
     else:
@@ -123,7 +117,7 @@ def _draw_idle_backend(layout: bpy.types.UILayout, context: bpy.types.Context) -
     try:
         state = launch.managed_environment().state
     except BackendUnavailable as problem:
-        _draw_sentence(layout, context, str(problem), "ERROR")
+        draw_sentence(layout, context, str(problem), "ERROR")
         return
     if state is EnvironmentState.READY:
         layout.label(text="Backend: starts with the first click", icon="RADIOBUT_OFF")
@@ -143,9 +137,9 @@ def _draw_progress(layout: bpy.types.UILayout, context: bpy.types.Context, activ
         else:
             row.label(text=f"{progress.fraction:.0%}")
         row.operator("fairfield.cancel", text="Cancel", icon="X")
-        _draw_sentence(layout, context, text, "NONE")
+        draw_sentence(layout, context, text, "NONE")
     elif active.waiting:
-        _draw_sentence(
+        draw_sentence(
             layout, context, "The result is written when you return to Object Mode.", "INFO"
         )
         layout.operator("fairfield.cancel", text="Drop the Result", icon="X")
@@ -155,13 +149,13 @@ def _draw_report(layout: bpy.types.UILayout, context: bpy.types.Context, active:
     """Draw what went wrong with the last click, and what is known of the active object."""
     for message in active.messages:
         if message != active.queue.problem:
-            _draw_sentence(layout, context, message, "INFO")
+            draw_sentence(layout, context, message, "INFO")
     blender_object = context.active_object
     if blender_object is None or blender_object.type != "MESH":
         return
     if sources.changes_geometry(blender_object):
         box = layout.box()
-        _draw_sentence(
+        draw_sentence(
             box,
             context,
             f"Modifiers or shape keys change {blender_object.name}: what is fitted is the final "
@@ -175,16 +169,4 @@ def _draw_report(layout: bpy.types.UILayout, context: bpy.types.Context, active:
         box.label(text=f"{blender_object.name}: fitted in {report.seconds:.1f} s")
         box.label(text=f"Near-surface error: {report.error:.2g} ({report.relative_error:.2%})")
         for warning in report.warnings:
-            _draw_sentence(box, context, warning, "ERROR")
-
-
-def _draw_sentence(
-    layout: bpy.types.UILayout, context: bpy.types.Context, text: str, icon: str
-) -> None:
-    """Draw text over as many lines as the sidebar's width needs; labels do not wrap."""
-    scale = context.preferences.system.ui_scale
-    letters = int((context.region.width / scale - PADDING) / LETTER_WIDTH)
-    column = layout.column()
-    column.scale_y = 0.8
-    for number, line in enumerate(textwrap.wrap(text, max(16, letters))):
-        column.label(text=line, icon=icon if number == 0 else "BLANK1" if icon != "NONE" else icon)
+            draw_sentence(box, context, warning, "ERROR")

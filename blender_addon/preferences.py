@@ -8,6 +8,7 @@ from . import launch, session
 from .client.environment import BackendUnavailable, EnvironmentState
 from .client.install_request import InstallOptions
 from .client.installation import InstallationState
+from .sentences import draw_sentence
 
 LOG_LINES_SHOWN = 12
 
@@ -52,6 +53,15 @@ class FairfieldPreferences(bpy.types.AddonPreferences):
     proxy: bpy.props.StringProperty(
         name="Proxy", description="Proxy for downloads, as http://host:port"
     )
+    base_python: bpy.props.StringProperty(
+        name="Base Python",
+        description="Python 3.11, 3.12 or 3.13 to make the environment from; empty finds one",
+        subtype="FILE_PATH",
+    )
+    torch_backend: bpy.props.StringProperty(
+        name="Build of PyTorch",
+        description="Such as cpu or cu128; empty chooses by the graphics driver",
+    )
 
     def install_options(self) -> InstallOptions:
         """Return where packages come from."""
@@ -60,6 +70,8 @@ class FairfieldPreferences(bpy.types.AddonPreferences):
             wheelhouse=bpy.path.abspath(self.wheelhouse) if self.wheelhouse else "",
             find_links=self.find_links.strip(),
             proxy=self.proxy.strip(),
+            python=bpy.path.abspath(self.base_python) if self.base_python else "",
+            torch_backend=self.torch_backend.strip(),
         )
 
     def draw(self, context: bpy.types.Context) -> None:
@@ -72,17 +84,24 @@ class FairfieldPreferences(bpy.types.AddonPreferences):
         elif self.backend == "command":
             layout.prop(self, "command")
         else:
-            self._draw_managed(layout)
+            self._draw_managed(layout, context)
         _draw_log(layout, "Log of the backend", list(session.current().queue.log))
 
-    def _draw_managed(self, layout: bpy.types.UILayout) -> None:
+    def _draw_managed(self, layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
         active = session.current()
         options = layout.column()
         options.enabled = not active.installing
-        for name in ("index_url", "wheelhouse", "find_links", "proxy"):
+        for name in (
+            "index_url",
+            "wheelhouse",
+            "find_links",
+            "proxy",
+            "base_python",
+            "torch_backend",
+        ):
             options.prop(self, name)
-        draw_environment(layout)
-        draw_installation(layout)
+        draw_environment(layout, context)
+        draw_installation(layout, context)
         if active.installation is not None:
             log = active.installation.log_tail(LOG_LINES_SHOWN)
             _draw_log(layout, "Log of the installation", log)
@@ -100,13 +119,13 @@ def _draw_log(layout: bpy.types.UILayout, title: str, lines: list[str]) -> None:
         column.label(text=line)
 
 
-def draw_environment(layout: bpy.types.UILayout) -> None:
+def draw_environment(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     """Draw the state of the managed environment and the buttons that change it."""
     active = session.current()
     try:
         state = launch.managed_environment().state
     except BackendUnavailable as problem:
-        layout.label(text=str(problem), icon="ERROR")
+        draw_sentence(layout, context, str(problem), "ERROR")
         return
     row = layout.row()
     row.enabled = not active.installing
@@ -119,7 +138,7 @@ def draw_environment(layout: bpy.types.UILayout) -> None:
         row.operator("fairfield.install_backend", icon="IMPORT")
 
 
-def draw_installation(layout: bpy.types.UILayout) -> None:
+def draw_installation(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     """Draw the progress or the failure of an installation, if there is one."""
     active = session.current()
     installation = active.installation
@@ -130,9 +149,9 @@ def draw_installation(layout: bpy.types.UILayout) -> None:
         row.progress(factor=installation.fraction, text=installation.stage)
         row.operator("fairfield.cancel", text="", icon="X")
         if installation.message:
-            layout.label(text=installation.message)
+            draw_sentence(layout, context, installation.message, "NONE")
     elif installation.state is InstallationState.FAILED:
-        layout.label(text=installation.error, icon="ERROR")
+        draw_sentence(layout, context, installation.error, "ERROR")
 
 
 CLASSES = (FairfieldPreferences,)

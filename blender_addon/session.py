@@ -146,6 +146,12 @@ class Session:
                 interrupted = True
                 self.queue.cancel()
         self.write_results(context)
+        if self.waiting:
+            self.waiting.clear()
+            raise SceneError(
+                "The result is dropped, because a tool holds the scene; return every object to "
+                "Object Mode first."
+            )
         if interrupted:
             raise SceneError("Fairfield was interrupted from the keyboard.")
         if not click.succeeded:
@@ -156,8 +162,11 @@ class Session:
         """The goal of the results that can be written now; None if there are none."""
         return next((goal for goal, work in self.waiting if not _held(goal, work.source)), None)
 
-    def write_results(self, context: bpy.types.Context) -> None:
-        """Write the results whose meshes are not held by a tool; the others go on waiting."""
+    def write_results(self, context: bpy.types.Context) -> bool:
+        """Write the results whose meshes are not held by a tool; the others go on waiting.
+
+        Return whether anything was written.
+        """
         ready = [(goal, work) for goal, work in self.waiting if not _held(goal, work.source)]
         self.waiting = [(goal, work) for goal, work in self.waiting if _held(goal, work.source)]
         added: list[bpy.types.Object] = []
@@ -175,6 +184,7 @@ class Session:
             results.select_only(added, context)
         if smoothed:
             overlay.turn_on(context.window_manager)
+        return smoothed or bool(added)
 
     def forget_jobs(self) -> None:
         """Cancel what is under way and drop the results that wait."""
@@ -210,6 +220,7 @@ class Session:
             if job.state is JobState.DONE:
                 click.succeeded = True
                 messages += work.source.warnings
+                messages += _unanswered(work)
                 self._keep_report(work)
                 if click.goal is not Goal.FIT:
                     self.waiting.append((click.goal, work))
@@ -252,6 +263,18 @@ def close_session() -> None:
     if _session is not None:
         _session.close()
         _session = None
+
+
+def _unanswered(work: Work) -> list[str]:
+    """A sentence if there are vertices that the backend had no answer for."""
+    smoothed = work.job.smoothed
+    missing = smoothed.result.get("unanswered", 0) if smoothed is not None else 0
+    if not missing:
+        return []
+    return [
+        f"{work.source.name}: {missing} of {len(work.source.points)} vertices have no answer, for "
+        "instance because no closed surface is near them; they are grey in the overlay."
+    ]
 
 
 def _job(goal: Goal, source: Source, settings: Any) -> Job:

@@ -44,7 +44,7 @@ def _tick() -> float | None:
     try:
         active.step()
         goal = active.writable_goal
-        if goal is not None:
+        if goal is not None and not _artist_is_in_the_middle_of_something():
             _write(goal)
     except Exception:
         # An exception would silently end the timer and leave a session that is busy for ever.
@@ -59,6 +59,18 @@ def _tick() -> float | None:
     if active.queue.transferring:
         return 0.0
     return WORKING_SECONDS if active.queue.busy or active.installing else WAITING_SECONDS
+
+
+def _artist_is_in_the_middle_of_something() -> bool:
+    """Whether an operator with undo is running, such as a drag: a step now would cut it in two.
+
+    Other modal operators, such as those that show pressed keys, may run all day.
+    """
+    return any(
+        "UNDO" in operator.bl_options
+        for window in bpy.context.window_manager.windows
+        for operator in window.modal_operators
+    )
 
 
 def _write(goal: Goal) -> None:

@@ -23,9 +23,12 @@ class Placement:
     ----------
     matrix
         (3, 3) float64, column vectors: fitted = matrix @ local.
+    units
+        What lengths in fitted coordinates are: "local" or "world".
     """
 
     matrix: np.ndarray
+    units: str = "local"
 
     @classmethod
     def local(cls) -> Placement:

@@ -1,7 +1,8 @@
 """Builds the extension's zip with Blender's own tool, from an allow-list of files.
 
     python scripts/build_extension.py              stage, build and validate dist/fairfield.zip
-    python scripts/build_extension.py --validate   validate it again
+    python scripts/build_extension.py --stage      only copy its files to build/
+    python scripts/build_extension.py --validate   only validate the zip
 
 Staging from a list (instead of excluding by patterns) keeps environments and outputs out.
 """
@@ -24,9 +25,14 @@ PACKAGES = ("blender_addon", "backend/fairfield")
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--stage", action="store_true", help="only copy the files to build/")
     parser.add_argument("--validate", action="store_true", help="only validate the zip")
-    if not parser.parse_args().validate:
+    options = parser.parse_args()
+    if not options.validate:
         stage(STAGE)
+    if options.stage:
+        return 0
+    if not options.validate:
         ZIP.parent.mkdir(exist_ok=True)
         run_blender_tool("build", "--source-dir", STAGE, "--output-filepath", ZIP)
     run_blender_tool("validate", ZIP)

@@ -52,15 +52,15 @@ def main(arguments: list[str]) -> int:
     bpy.ops.wm.read_factory_settings(use_empty=True)
     timed("install the extension", install_extension)
     choose_backend()
-    source = import_mesh(Path(arguments[0])) if arguments else suzanne()
-    select(source)
-
     try:
+        source = import_mesh(Path(arguments[0])) if arguments else suzanne()
+        select(source)
         timed("fit", bpy.ops.fairfield.fit)
         timed("smooth", bpy.ops.fairfield.smooth)
         timed("extract", bpy.ops.fairfield.extract)
-    except RuntimeError as problem:  # what a click shows as a message
-        print(str(problem).strip(), file=sys.stderr)
+    # A RuntimeError is what a click shows as a message; the others come from damaged files.
+    except (RuntimeError, ValueError, KeyError, OSError) as problem:
+        print(f"The demo stopped: {str(problem).strip()}", file=sys.stderr)
         return 1
     surface = bpy.context.object
     if surface is source:

@@ -47,11 +47,11 @@ def main(arguments: list[str] | None = None) -> int:
         return _complain(options.command, str(problem), BAD_INPUT)
     except OSError as problem:
         where = f" {problem.filename}" if problem.filename else ""
-        return _complain(options.command, f"{problem.strerror}:{where}", BAD_INPUT)
+        return _complain(options.command, f"{problem.strerror or problem}:{where}", FAILURE)
     except KeyboardInterrupt:
         return _complain(options.command, "interrupted", INTERRUPTED)
     except Exception as problem:
-        if os.environ.get("FAIRFIELD_DEBUG"):
+        if options.command == "serve" or os.environ.get("FAIRFIELD_DEBUG"):
             raise
         detail = str(problem).split("\n")[0]
         return _complain(
@@ -158,6 +158,8 @@ def _query(options: argparse.Namespace) -> int:
 
     try:
         points = np.load(options.points, allow_pickle=False)
+    except OSError as problem:
+        raise FairfieldError(f"Cannot read {options.points}: {problem.strerror}.") from None
     except (ValueError, EOFError) as problem:
         raise FairfieldError(f"{options.points} is not a .npy file: {problem}.") from None
     if not isinstance(points, np.ndarray):
@@ -234,7 +236,10 @@ def _warm_up(options: argparse.Namespace) -> int:
     set_thread_count(usable_cores())
     from .fused import warm_up
 
-    print(f"kernels ready after {warm_up(usable_cores()):.1f} s", file=sys.stderr)
+    reason = warm_up(usable_cores())
+    if reason is not None:
+        return _complain(options.command, reason, FAILURE)
+    print("The kernels are compiled for this processor.", file=sys.stderr)
     return 0
 
 
@@ -255,8 +260,8 @@ class _ProgressLine:
             return
         self._last = now
         left = f", {progress.seconds_left:.0f} s left" if progress.seconds_left else ""
-        error = f", error {progress.error:.1e}" if progress.error is not None else ""
-        text = f"{progress.fraction:4.0%} {progress.stage}{error}{left}"
+        loss = f", loss {progress.loss:.4f}" if progress.loss is not None else ""
+        text = f"{progress.fraction:4.0%} {progress.stage}{loss}{left}"
         if self._terminal:
             done = round(self.WIDTH * progress.fraction)
             bar = "#" * done + "-" * (self.WIDTH - done)

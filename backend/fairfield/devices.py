@@ -10,12 +10,15 @@ DEVICES = ("auto", "cuda", "mps", "cpu")
 
 
 def available_devices() -> list[str]:
-    """The devices of this machine, best first."""
+    """The devices of this machine, the one that "auto" takes first.
+
+    On Apple silicon that is the CPU, whose fused kernels need no GPU.
+    """
     devices = ["cpu"]
-    if torch.backends.mps.is_available():
-        devices.insert(0, "mps")
     if torch.cuda.is_available():
         devices.insert(0, "cuda")
+    if torch.backends.mps.is_available():
+        devices.append("mps")
     return devices
 
 

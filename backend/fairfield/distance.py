@@ -11,6 +11,8 @@ from .progress import Progress, ProgressCallback, silent
 
 CHUNK = 1 << 14
 """Points per native call. libigl holds the GIL, so a call must stay under 0.2 s."""
+SORTED = 16 * CHUNK
+"""Points that are brought into Morton order together."""
 
 
 class SignedDistance:
@@ -21,11 +23,12 @@ class SignedDistance:
     above 1/2, so that a mesh that is inside out gives the same answer. Both trees are built once.
     """
 
-    def __init__(self, mesh: TriangleMesh) -> None:
+    def __init__(self, mesh: TriangleMesh, progress: ProgressCallback = silent) -> None:
         self._vertices = np.asfortranarray(mesh.vertices)
         self._triangles = np.asfortranarray(mesh.triangles.astype(np.int64))
         self._nearest = igl.AABB()
         self._nearest.init(self._vertices, self._triangles)
+        progress(Progress(0.0, "Preparing distances"))
         self._winding = igl.FastWindingNumberBVH()
         self._winding.init(self._vertices, self._triangles)
 
@@ -34,10 +37,11 @@ class SignedDistance:
     ) -> NDArray[np.float64]:
         """Return the (N,) signed distances at (N, 3) points, in the mesh's units."""
         distances = np.empty(len(points))
-        order = morton_order(points)
         for start in range(0, len(points), CHUNK):
             progress(Progress(start / len(points), "Measuring distances"))
-            rows = order[start : start + CHUNK]
+            if start % SORTED == 0:
+                order = start + morton_order(points[start : start + SORTED])
+            rows = order[start % SORTED : start % SORTED + CHUNK]
             chunk = np.asfortranarray(points[rows])
             squared, _, _ = self._nearest.squared_distance(self._vertices, self._triangles, chunk)
             winding = self._winding.winding_number(chunk)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import FairfieldError, SettingError
+from .jets import Jets
 from .mesh import TriangleMesh
-from .operators.differentiation import Scale
+from .operators.differentiation import Scale, differentiate
 from .progress import Progress, ProgressCallback, part, silent
-from .smoothing import SurfaceJets, smooth
+from .smoothing import smooth
 
 if TYPE_CHECKING:
     from .field import Field
@@ -61,7 +63,7 @@ def extract_with_jets(
     scale: Scale | None = None,
     *,
     progress: ProgressCallback = silent,
-) -> tuple[TriangleMesh, SurfaceJets]:
+) -> tuple[TriangleMesh, Jets]:
     """Return what `extract` returns, and the jets at its vertices.
 
     With scale None the jets are those at scale "auto".
@@ -74,12 +76,17 @@ def extract_with_jets(
         progress=part(progress, 0.5, 1.0),
     )
     if scale is None:
-        return raw, jets
+        return raw, Jets(**{entry.name: getattr(jets, entry.name) for entry in fields(Jets)})
     # In a crevice thinner than the scale the smoothed field may have no surface nearby: a vertex
-    # whose way is longer than the scale stays where it was.
-    near = np.abs(jets.deviation) <= jets.scale
-    moved = np.where(near[:, None], jets.foot_points, raw.vertices)
-    return TriangleMesh(moved, raw.triangles), jets
+    # whose way is longer than the scale stays where it was, and is measured there.
+    far = np.flatnonzero(~(np.abs(jets.deviation) <= jets.scale))
+    vertices = jets.foot_points.copy()
+    vertices[far] = raw.vertices[far]
+    there = differentiate(field, vertices[far], scale=scale)
+    values = {entry.name: getattr(jets, entry.name).copy() for entry in fields(Jets)}
+    for name, table in values.items():
+        table[far] = getattr(there, name)
+    return TriangleMesh(vertices, raw.triangles), Jets(**values)
 
 
 def _marching_cubes(field: Field, resolution: int, progress: ProgressCallback) -> TriangleMesh:
@@ -92,7 +99,8 @@ def _marching_cubes(field: Field, resolution: int, progress: ProgressCallback) -
     progress(Progress(0.9, "Extracting the surface"))
     if not volume.min() < 0 < volume.max():
         raise FairfieldError(
-            "The field has no surface to extract. Fit the mesh again with a finer preset."
+            "The field has no surface to extract: its mesh encloses no volume. Close the mesh, or "
+            "give it thickness, and fit it again."
         )
     vertices, triangles, _, _ = marching_cubes(
         volume, level=0.0, gradient_direction="descent", allow_degenerate=False

@@ -84,7 +84,7 @@ class Field:
     def __call__(self, points: ArrayLike) -> NDArray[np.float64]:
         cube = self.normalization.to_cube(np.asarray(points, dtype=np.float64))
         values = self.evaluate(self.tensor(cube))
-        return values.double().cpu().numpy() * self.normalization.unit
+        return values.cpu().double().numpy() * self.normalization.unit
 
     def tensor(self, cube_points: NDArray[np.floating]) -> Tensor:
         """Points of the cube as the network wants them: float32, on its device."""

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -27,6 +27,8 @@ from .training import choose_trainer
 BATCH = 1 << 14
 ERROR_SAMPLES = 1 << 14
 LEARNING_RATE = 1e-2
+ENCLOSING_SHARE = 0.1
+"""Of points near the surface of a closed mesh, about half lie inside; below this, it is open."""
 RELATIVE_TO = 0.01
 """The loss is |f - d| / (|d| + this), in units of the cube."""
 FINAL_LEARNING_RATE = 0.02
@@ -115,17 +117,20 @@ def fit(
 
     with stopwatch("prepare"):
         progress(Progress(0.0, "Checking the mesh"))
-        repaired = repair(mesh)
+        repaired = repair(mesh, progress)
         normalization = Normalization.of(repaired.mesh.vertices)
         cube_mesh = TriangleMesh(
             normalization.to_cube(repaired.mesh.vertices), repaired.mesh.triangles
         )
-        distance = SignedDistance(cube_mesh)
+        distance = SignedDistance(cube_mesh, progress)
 
     with stopwatch("distances"):
         module = _new_module(plan.config, seed)
         nodes = module.base.nodes().numpy()
-        points = training_points(cube_mesh, plan.batches * BATCH, random)
+        points = np.empty((plan.batches * BATCH, 3))
+        for batch in range(plan.batches):
+            progress(Progress(0.0, "Choosing samples"))
+            points[batch * BATCH : (batch + 1) * BATCH] = training_points(cube_mesh, BATCH, random)
         held_out = near_surface_points(cube_mesh, ERROR_SAMPLES, random)
         exact = distance(np.concatenate([nodes, points, held_out]), part(progress, 0.0, 0.5))
         exact_nodes, exact_points, exact_held_out = np.split(
@@ -155,12 +160,12 @@ def fit(
             vertices=len(mesh.vertices),
             triangles=len(mesh.triangles),
             repairs=repaired.repairs,
-            warnings=_warnings(repaired.mesh),
+            warnings=_warnings(repaired.mesh, exact_held_out),
         )
         field = Field(module, normalization, report)
-        values = field.evaluate(field.tensor(held_out)).double().cpu().numpy()
+        values = field.evaluate(field.tensor(held_out)).cpu().double().numpy()
         error = float(np.abs(values - exact_held_out).mean()) / HALF_EXTENT_IN_CUBE
-    field.report = FitReport(**{**report.to_dict(), "near_surface_error": error})
+    field.report = replace(report, near_surface_error=error)
     return field
 
 
@@ -216,12 +221,19 @@ def _train(
         )
 
 
-def _warnings(mesh: TriangleMesh) -> list[str]:
+def _warnings(mesh: TriangleMesh, exact_near_surface: NDArray[np.float64]) -> list[str]:
+    """Sentences on a (repaired) mesh whose field may not be what the user expects."""
+    warnings = []
     a, b, c = mesh.vertices[mesh.triangles.T] - mesh.vertices.mean(axis=0)
     volume = float(np.einsum("ni,ni->n", a, np.cross(b, c)).sum())
     if volume < 0:
-        return [
+        warnings.append(
             "The faces point inward; the field was fitted as if they pointed outward. "
             "Recalculate the normals to silence this."
-        ]
-    return []
+        )
+    if (exact_near_surface < 0).mean() < ENCLOSING_SHARE:
+        warnings.append(
+            "The mesh is open and encloses next to no volume, so most of it has no inside and no "
+            "curvature can be measured there. Close it, or give it thickness."
+        )
+    return warnings

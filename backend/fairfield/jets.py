@@ -40,6 +40,11 @@ class Jets:
     hessian: Array
     scale: Array
 
+    @property
+    def unanswered(self) -> int:
+        """Number of points without an answer."""
+        return int((~np.isfinite(self.mean_curvature)).sum())
+
     @cached_property
     def gradient_norm(self) -> Array:
         """(N,) length of the gradient; NaN where it is too small to divide by."""

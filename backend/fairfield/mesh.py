@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .errors import MeshError
+from .progress import Progress, ProgressCallback, silent
 
+CHECKING = Progress(0.0, "Checking the mesh")
 MAX_VERTICES = 2**31 - 1
 
 
@@ -83,6 +86,11 @@ class TriangleMesh:
         """Area of each triangle, (F,), in squared mesh units."""
         return np.linalg.norm(self._cross_products(), axis=1) / 2
 
+    @cached_property
+    def cumulative_area(self) -> NDArray[np.float64]:
+        """Sum of the areas up to each triangle, (F,), for drawing triangles by area."""
+        return np.cumsum(self.triangle_areas())
+
     def triangle_normals(self) -> NDArray[np.float64]:
         """Unit normal of each triangle, (F, 3); NaN for a triangle without area."""
         cross = self._cross_products()
@@ -111,7 +119,7 @@ class RepairedMesh:
     repairs: dict[str, int]
 
 
-def repair(mesh: TriangleMesh) -> RepairedMesh:
+def repair(mesh: TriangleMesh, progress: ProgressCallback = silent) -> RepairedMesh:
     """Return a copy fit for signed distances.
 
     Vertices at exactly the same place count as one here, so that the triangles of a soup are
@@ -126,6 +134,7 @@ def repair(mesh: TriangleMesh) -> RepairedMesh:
     distinct, merged_index = np.unique(mesh.vertices, axis=0, return_inverse=True)
     triangles = merged_index.reshape(-1)[mesh.triangles]
 
+    progress(CHECKING)
     collapsed = (triangles == np.roll(triangles, 1, axis=1)).any(axis=1)
     cross = np.cross(
         distinct[triangles[:, 1]] - distinct[triangles[:, 0]],
@@ -139,11 +148,14 @@ def repair(mesh: TriangleMesh) -> RepairedMesh:
             "Choose a mesh with a surface."
         )
 
+    progress(CHECKING)
     _, first = np.unique(np.sort(triangles, axis=1), axis=0, return_index=True)
     duplicates = len(triangles) - len(first)
     triangles = triangles[np.sort(first)]
 
+    progress(CHECKING)
     triangles, turned = _orient_alike(distinct, triangles)
+    progress(CHECKING)
 
     used, compact = np.unique(triangles, return_inverse=True)
     unused = len(mesh.vertices) - len(np.unique(mesh.triangles))

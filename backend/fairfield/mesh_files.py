@@ -135,4 +135,6 @@ def _read_by_trimesh(content: bytes, suffix: str) -> tuple[NDArray, NDArray]:
     except Exception as problem:
         detail = str(problem).split("\n")[0] or type(problem).__name__
         raise MeshError(f"the file cannot be read as {suffix[1:].upper()} ({detail}).") from None
+    if not hasattr(loaded, "faces") or len(loaded.faces) == 0:
+        raise MeshError("the file has no faces. Choose a mesh with a surface.")
     return np.asarray(loaded.vertices), np.asarray(loaded.faces)

@@ -16,8 +16,8 @@ class Progress:
         Share of the whole call that is done, 0 to 1.
     stage
         What is going on, as a few words for a user.
-    loss, error
-        Training loss, and near-surface error so far in half-extents, where the stage has one.
+    loss
+        Training loss: the mean relative error of a batch, where the stage has one.
     seconds_left
         Estimate for the rest of the call, where there is one.
     """
@@ -25,7 +25,6 @@ class Progress:
     fraction: float
     stage: str
     loss: float | None = None
-    error: float | None = None
     seconds_left: float | None = None
 
 
@@ -46,7 +45,6 @@ def part(callback: ProgressCallback, start: float, end: float) -> ProgressCallba
                 start + (end - start) * progress.fraction,
                 progress.stage,
                 progress.loss,
-                progress.error,
                 progress.seconds_left,
             )
         )

@@ -17,7 +17,7 @@ NEAR_DEVIATIONS = (0.005, 0.03)
 
 def surface_points(mesh: TriangleMesh, count: int, random: np.random.Generator) -> Array:
     """Return (count, 3) points, uniform over the mesh's area."""
-    cumulative_area = np.cumsum(mesh.triangle_areas())
+    cumulative_area = mesh.cumulative_area
     where = random.random(count) * cumulative_area[-1]
     chosen = np.minimum(np.searchsorted(cumulative_area, where), len(cumulative_area) - 1)
     a, b, c = mesh.vertices[mesh.triangles[chosen].T]

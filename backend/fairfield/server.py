@@ -133,7 +133,9 @@ class Server:
         self._write(wire.MAGIC)
         threading.Thread(target=self._read_frames, daemon=True).start()
         # Takes many seconds the first time on a machine, and half a second later.
-        warm_up(thread_count())
+        reason = warm_up(thread_count())
+        if reason is not None:
+            log.warning("Fits take longer here: %s", reason)
         self._warm = True
         while (entry := self._queue.get()) is not None:
             self._run_job(*entry)
@@ -206,26 +208,23 @@ class Server:
             parameters = Parameters(method, frame.header.get("params", {}))
             report(Progress(0.0, "Starting"))
             result, arrays = self._jobs[method](parameters, frame.arrays, report)
-            answer = wire.response(identifier, result, arrays)
-        except Cancelled:
-            answer = wire.error(identifier, wire.CANCELLED, "Cancelled.")
-        except RefusedRequest as problem:
-            answer = wire.error(identifier, problem.code, str(problem))
-        except FairfieldError as problem:
-            answer = wire.error(identifier, wire.BAD_INPUT, str(problem))
+            answer = wire.encode(wire.response(identifier, result, arrays))
         except Exception as problem:
-            answer = _unexpected(identifier, method, problem)
+            answer = wire.encode(_refusal(identifier, method, problem))
         with self._changing:
-            del self._pending[identifier]
+            self._pending.pop(identifier, None)
             self._begun.discard(identifier)
-        self._send(answer)
+        self._send_pieces(answer)
 
     def _report(self, identifier: int, progress: Progress) -> None:
         self._send(wire.notification("progress", {"id": identifier, **_finite(asdict(progress))}))
 
     def _send(self, frame: wire.Frame) -> None:
+        self._send_pieces(wire.encode(frame))
+
+    def _send_pieces(self, pieces: list[bytes | memoryview]) -> None:
         with self._writing:
-            for piece in wire.encode(frame):
+            for piece in pieces:
                 self._write(piece)
 
     # What is answered at once.
@@ -242,6 +241,7 @@ class Server:
 
         from .devices import available_devices
 
+        log.info("Serving %s", parameters.text("client", "a client"))
         return {
             "protocol": wire.PROTOCOL_VERSION,
             "version": __version__,
@@ -311,13 +311,8 @@ class Server:
             parameters.scale(None),
             progress=progress,
         )
-        attributes = surface_attributes(jets)
-        del attributes["deviation"]  # of the surface from itself
-        surface = {
-            "vertices": mesh.vertices.astype(np.float32),
-            "triangles": mesh.triangles,
-        }
-        return {"unanswered": jets.unanswered}, {**surface, **attributes}
+        surface = {"vertices": mesh.vertices.astype(np.float32), "triangles": mesh.triangles}
+        return {"unanswered": jets.unanswered}, {**surface, **surface_attributes(jets)}
 
     def _load(self, parameters: Parameters, arrays: Arrays, progress: ProgressCallback) -> Answer:
         key = parameters.text("field")
@@ -394,9 +389,16 @@ def _finite(values: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _unexpected(identifier: int, method: str, problem: Exception) -> wire.Frame:
-    """An error that nobody foresaw: one sentence for the user, the rest for the log."""
-    log.exception("%s failed", method)
+def _refusal(identifier: int, method: str, problem: Exception) -> wire.Frame:
+    """What the client is told of a job that ended without an answer."""
+    if isinstance(problem, Cancelled):
+        return wire.error(identifier, wire.CANCELLED, "Cancelled.")
+    if isinstance(problem, RefusedRequest):
+        return wire.error(identifier, problem.code, str(problem))
+    if isinstance(problem, FairfieldError):
+        return wire.error(identifier, wire.BAD_INPUT, str(problem))
+    # Nobody foresaw it: one sentence for the user, the rest for the log.
+    log.error("%s failed", method, exc_info=problem)
     # torch reports a failed allocation as a RuntimeError, on every device.
     text = str(problem).lower()
     if isinstance(problem, MemoryError) or "out of memory" in text or "allocate memory" in text:

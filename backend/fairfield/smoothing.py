@@ -37,11 +37,6 @@ class SurfaceJets(Jets):
     foot_points: Array
     deviation: Array
 
-    @property
-    def unanswered(self) -> int:
-        """Number of points without an answer."""
-        return int((~np.isfinite(self.mean_curvature)).sum())
-
 
 def smooth(
     field: Field,
@@ -63,7 +58,6 @@ def smooth(
     """
     start = as_points(points)
     resolution = length_of_scale(field, scale, operator)
-    foot = start.copy()
     first = differentiate(
         field, start, scale=scale, operator=operator, progress=part(progress, 0.0, 0.5)
     )
@@ -87,7 +81,7 @@ def smooth(
         for name, table in values.items():
             table[missed] = getattr(again, name)
     lost = ~(np.abs(values["value"]) <= TOLERANCE * resolution)
-    for table in (*values.values(), foot):
+    for table in (values["value"], values["gradient"], values["hessian"], foot):
         table[lost] = np.nan
     distance = np.linalg.norm(start - foot, axis=1)
     return SurfaceJets(**values, foot_points=foot, deviation=np.copysign(distance, first.value))

@@ -8,10 +8,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from .jets import Jets
 from .smoothing import SurfaceJets
 
 
-def surface_attributes(jets: SurfaceJets) -> dict[str, NDArray[np.float32]]:
+def surface_attributes(jets: Jets) -> dict[str, NDArray[np.float32]]:
     """Return N rows of each attribute, float32, NaN where there is no answer."""
     columns = {
         "smooth_normal": jets.normals,
@@ -22,6 +23,7 @@ def surface_attributes(jets: SurfaceJets) -> dict[str, NDArray[np.float32]]:
         "curvedness": jets.curvedness,
         "shape_index": jets.shape_index,
         "curvature_max_direction": jets.principal_directions[:, 0],
-        "deviation": jets.deviation,
     }
+    if isinstance(jets, SurfaceJets):  # jets of points that may lie off the surface
+        columns["deviation"] = jets.deviation
     return {name: np.ascontiguousarray(column, np.float32) for name, column in columns.items()}

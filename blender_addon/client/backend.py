@@ -7,6 +7,7 @@ bytes as fit in a few milliseconds.
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
@@ -76,8 +77,6 @@ class StepProgress:
     fraction: float
     stage: str
     seconds_left: float | None
-    loss: float | None
-    error: float | None
 
 
 @dataclass(frozen=True)
@@ -347,14 +346,15 @@ def explain_exit(code: int, log: Sequence[str]) -> str:
         The lines that the process wrote to standard error, oldest first.
     """
     lines = [line for line in log if line.strip()]
-    last = lines[-1].strip() if lines else ""
+    last = lines[-1].strip().rstrip(".") if lines else ""
     if code in (-9, 137):
         return (
             "The backend was killed (signal 9), most often because memory ran out; close other "
             "programs or choose a coarser preset, and click again."
         )
-    if "No module named" in last:
-        package = last.rpartition("No module named")[2].strip(" '\".")
+    missing = re.search(r"No module named '([^']+)'", last)
+    if missing:
+        package = missing[1]
         return (
             f"The backend's Python lacks the package {package!r}; install the backend in "
             "Fairfield's preferences."
@@ -407,6 +407,4 @@ def _progress(params: Any) -> StepProgress | None:
         fraction=min(1.0, max(0.0, number("fraction") or 0.0)),
         stage=str(params.get("stage") or ""),
         seconds_left=number("seconds_left"),
-        loss=number("loss"),
-        error=number("error"),
     )

@@ -13,9 +13,11 @@ class _ApplyResults:
     bl_options = {"UNDO", "INTERNAL"}
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        """Write every result that can be written now."""
-        session.current().write_results(context)
-        return {"FINISHED"}
+        """Write every result that can be written now; the session says why one could not be."""
+        if session.current().write_results(context):
+            return {"FINISHED"}
+        # What is cancelled leaves no undo step, which would take nothing back.
+        return {"CANCELLED"}
 
 
 class ApplySmoothOperator(_ApplyResults, bpy.types.Operator):

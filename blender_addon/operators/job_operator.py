@@ -33,8 +33,9 @@ class JobOperator:
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Start the job and wait until its results are written."""
-        if context.mode.startswith("EDIT"):
-            self.report({"ERROR"}, "Results cannot be written in Edit Mode; leave it first.")
+        if self.goal is not Goal.FIT and context.mode != "OBJECT":
+            mode = context.active_object.mode.replace("_", " ").title()
+            self.report({"ERROR"}, f"Results are written in Object Mode; leave {mode} Mode first.")
             return {"CANCELLED"}
         click = self._start(context)
         if click is None:

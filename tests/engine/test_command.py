@@ -161,6 +161,25 @@ def test_broken_meshes_are_refused_in_one_line(folder: Path, shared_data: Path, 
     assert len(result.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("points.obj", "v 0 0 0\nv 1 0 0\nv 0 1 0\n"),
+        (
+            "points.ply",
+            "ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nproperty float y\n"
+            "property float z\nend_header\n0 0 0\n",
+        ),
+    ],
+)
+def test_files_without_faces_are_refused_in_one_line(folder: Path, name: str, content: str) -> None:
+    (folder / name).write_text(content)
+    result = _run("fit", folder / name, "-o", folder / "x.safetensors")
+    assert result.returncode == 2
+    assert "no faces" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
 @pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")
 def test_an_interrupt_ends_with_130_and_no_file(folder: Path) -> None:
     output = folder / "interrupted.safetensors"

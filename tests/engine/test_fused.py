@@ -321,10 +321,6 @@ class TestAvailability:
         module = NeuralField(CONFIGS["one level"]).double()
         assert "float64" in (reason_unavailable(module) or "")
 
-    def test_warm_up_is_quick_once_compiled(self) -> None:
-        warm_up(2)
-        assert warm_up(2) < 1
-
     def test_without_numba_there_is_a_reason(self, tmp_path: Path) -> None:
         report = in_new_process("sys.modules['numba'] = None", tmp_path)
         assert "numba" in report["reason"]
@@ -363,10 +359,10 @@ def in_new_process(preparation: str, cache: Path, **environment: str) -> dict[st
         import numpy as np, torch
         from fairfield.fields import FieldConfig, HashGridConfig, NeuralField
         from fairfield.fused import FusedEvaluator, FusedTrainer, reason_unavailable, warm_up
-        seconds = warm_up(2)
+        warm_up(2)
         torch.manual_seed(0)
         module = NeuralField(FieldConfig(encoding=HashGridConfig(levels=6, log2_table_size=12)))
-        report = {{"seconds": seconds, "reason": reason_unavailable(module)}}
+        report = {{"reason": reason_unavailable(module)}}
         if report["reason"] is None:
             torch.nn.init.uniform_(module.encoding.table)
             points = torch.rand(1000, 3) * 2 - 1
@@ -479,3 +475,7 @@ def contents(folder: Path) -> dict[str, bytes]:
         for file in folder.rglob("*")
         if file.is_file()
     }
+
+
+def test_any_number_of_threads_can_be_warmed_up() -> None:
+    assert warm_up(64) is None

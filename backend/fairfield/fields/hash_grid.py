@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ..errors import SettingError
 
+MAX_LEVELS = 32
 HASH_PRIMES = (1, 2654435761, 805459861)
 
 
@@ -47,7 +48,7 @@ class HashGridConfig:
     def __post_init__(self) -> None:
         limits = {
             "dimension": (2, 3),
-            "levels": (1, 32),
+            "levels": (1, MAX_LEVELS),
             "features": (1, 8),
             "log2_table_size": (4, 24),
             "base_resolution": (2, 4096),
@@ -147,7 +148,8 @@ class HashGrid(nn.Module):
 class _Lookup(torch.autograd.Function):
     """`table[rows]`, with a backward pass that is faster on a CPU than indexing's or embedding's.
 
-    It adds one feature at a time, in the order of the rows, so the sums are the same every time.
+    It adds one feature at a time; on a CPU in the order of the rows, so the sums are the same every
+    time.
     """
 
     @staticmethod

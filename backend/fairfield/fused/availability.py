@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import functools
-import time
 
 import numpy as np
 import torch
 
 from ..fields.decoder import DecoderConfig
-from ..fields.hash_grid import HashGridConfig
+from ..fields.hash_grid import MAX_LEVELS, HashGridConfig
 from ..fields.neural_field import FieldConfig, NeuralField
 from .evaluator import FusedEvaluator
 from .layout import TILE
@@ -23,16 +22,16 @@ def reason_unavailable(module: NeuralField) -> str | None:
     return _reason_not_compiled() if reason is None else reason
 
 
-def warm_up(threads: int) -> float:
+def warm_up(threads: int) -> str | None:
     """Compile all kernels, or load them from the cache, and start the threads.
 
-    Returns the seconds it took. Where the kernels are unavailable it does nothing: fields are then
-    fitted with plain torch.
+    Returns why they cannot be used on this machine, as one sentence, or None. Fields are fitted
+    with plain torch then.
     """
-    start = time.perf_counter()
-    if _reason_not_compiled() is None:
+    reason = _reason_not_compiled()
+    if reason is None:
         _rehearse(threads)
-    return time.perf_counter() - start
+    return reason
 
 
 def _unsupported(module: NeuralField) -> str | None:
@@ -80,7 +79,7 @@ def _rehearse(threads: int) -> None:
     try:
         module = NeuralField(
             FieldConfig(
-                encoding=HashGridConfig(levels=threads),
+                encoding=HashGridConfig(levels=min(threads, MAX_LEVELS)),
                 decoder=DecoderConfig(width=TILE),
                 base_resolution=2,
             )

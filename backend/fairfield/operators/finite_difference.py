@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .polynomial import Evaluate
+from .polynomial import Evaluate, in_float64
 
 
 def finite_difference_jet(
@@ -20,12 +20,12 @@ def finite_difference_jet(
     offset = step[:, None] * torch.eye(dimension, dtype=points.dtype, device=points.device)[:, None]
 
     def at(displacement: Tensor | float) -> Tensor:
-        return evaluate(points + displacement).double()
+        return in_float64(evaluate(points + displacement))
 
     value = at(0.0)
     ahead = [at(offset[axis]) for axis in range(dimension)]
     behind = [at(-offset[axis]) for axis in range(dimension)]
-    length = step.double()
+    length = in_float64(step)
     gradient = torch.stack(
         [(a - b) / (2 * length) for a, b in zip(ahead, behind, strict=True)], dim=1
     )

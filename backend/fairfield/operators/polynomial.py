@@ -69,11 +69,11 @@ def polynomial_jet(
     count, dimension = points.shape
     offsets = points.new_tensor(stencil.offsets)  # [k, d]
     neighbours = points[:, None, :] + scale[:, None, None] * offsets
-    samples = evaluate(neighbours.reshape(-1, dimension)).reshape(count, -1).double()
+    samples = in_float64(evaluate(neighbours.reshape(-1, dimension)).reshape(count, -1))
     # The mean carries no derivative; without it the sums below lose fewer digits.
     mean = samples.mean(dim=1, keepdim=True)
     samples = samples - mean
-    length = scale.double()
+    length = in_float64(scale)
     value = mean[:, 0] + samples @ samples.new_tensor(stencil.value)
     gradient = samples @ samples.new_tensor(stencil.gradient).T / length[:, None]
     flat_hessian = samples.new_tensor(stencil.hessian).reshape(dimension**2, -1)
@@ -128,6 +128,11 @@ def _icosahedral_sphere() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     points = np.concatenate([vertices, dual])
     weights = np.concatenate([np.full(12, 25 / 840), np.full(20, 27 / 840)])
     return points / np.linalg.norm(points, axis=1, keepdims=True), weights
+
+
+def in_float64(values: Tensor) -> Tensor:
+    """In double precision, where they are or, as Apple's GPUs have none, on the CPU."""
+    return (values.cpu() if values.device.type == "mps" else values).double()
 
 
 def as_scale(points: Tensor, scale: float) -> Tensor:
