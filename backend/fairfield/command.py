@@ -302,7 +302,11 @@ def _parser() -> argparse.ArgumentParser:
         help=".safetensors file",
     )
     fit.add_argument("--preset", default="standard", help="draft, standard (default) or fine")
-    fit.add_argument("--field", default="hash-grid", help="hash-grid (default)")
+    fit.add_argument(
+        "--field",
+        default="hash-grid",
+        help="hash-grid (default), dense-grid, tri-plane or siren",
+    )
     fit.add_argument("--seed", type=int, default=0)
     fit.set_defaults(run=_fit)
 

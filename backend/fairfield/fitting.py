@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -17,7 +17,15 @@ from .distance import SignedDistance
 from .errors import SettingError
 from .evaluation import Evaluator
 from .field import Field, FitReport
-from .fields import FieldConfig, HashGridConfig, NeuralField
+from .fields import (
+    DecoderConfig,
+    FieldConfig,
+    HashGridConfig,
+    NeuralField,
+    SirenConfig,
+    TriPlaneConfig,
+    check_kind,
+)
 from .mesh import TriangleMesh, repair
 from .normalization import HALF_EXTENT_IN_CUBE, Normalization
 from .progress import Progress, ProgressCallback, part, silent
@@ -26,13 +34,32 @@ from .training import choose_trainer
 
 BATCH = 1 << 14
 ERROR_SAMPLES = 1 << 14
-LEARNING_RATE = 1e-2
 ENCLOSING_SHARE = 0.1
 """Of points near the surface of a closed mesh, about half lie inside; below this, it is open."""
 RELATIVE_TO = 0.01
 """The loss is |f - d| / (|d| + this), in units of the cube."""
 FINAL_LEARNING_RATE = 0.02
 """Share of the learning rate that is left at the last step (cosine decay)."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How one kind of field is trained.
+
+    Attributes
+    ----------
+    config
+        The field.
+    steps
+        Training steps of `BATCH` points each.
+    encoding_rate, decoder_rate
+        Learning rates at the first step.
+    """
+
+    config: FieldConfig
+    steps: int
+    encoding_rate: float = 1e-2
+    decoder_rate: float = 1e-2
 
 
 @dataclass(frozen=True)
@@ -43,40 +70,72 @@ class Preset:
     ----------
     purpose
         One line for the user.
-    steps
-        Training steps of `BATCH` points each.
     batches
         Number of different batches; distances are measured for all of them beforehand.
-    config
-        The field.
+    plans
+        By kind of field.
     """
 
     purpose: str
-    steps: int
     batches: int
-    config: FieldConfig
+    plans: Mapping[str, Plan]
 
 
-def _hash_grid(levels: int, coarsest: int, finest: int, base_resolution: int) -> FieldConfig:
-    """A hash grid whose coarser levels are left to the base."""
+def _grid(kind: str, levels: int, coarsest: int, finest: int, base_resolution: int) -> FieldConfig:
+    """A hash grid or dense grid whose coarser levels are left to the base."""
     factor = (finest / coarsest) ** (1 / (levels - 1))
-    encoding = HashGridConfig(levels=levels, base_resolution=coarsest, per_level_scale=factor)
-    return FieldConfig(encoding=encoding, base_resolution=base_resolution)
+    encoding = HashGridConfig(
+        levels=levels,
+        log2_table_size=24 if kind == "dense-grid" else 17,
+        base_resolution=coarsest,
+        per_level_scale=factor,
+    )
+    return FieldConfig(kind, encoding, base_resolution=base_resolution)
 
 
+def _tri_plane(channels: int, width: int, layers: int, base_resolution: int) -> FieldConfig:
+    decoder = DecoderConfig(width=width, hidden_layers=layers)
+    return FieldConfig("tri-plane", TriPlaneConfig(3, 128, channels), decoder, base_resolution)
+
+
+def _siren(width: int, hidden_layers: int, base_resolution: int) -> FieldConfig:
+    linear = DecoderConfig(hidden_layers=0)
+    return FieldConfig("siren", SirenConfig(3, width, hidden_layers), linear, base_resolution)
+
+
+# Tri-plane and SIREN are trained in plain torch, many times slower than the grids: with the base in
+# place they need far fewer steps than published, and smaller ones than the published sizes of
+# "fine" (tri-plane: 32 channels, 3 x 128; SIREN: 3 x 256) do for a fit within a minute or two.
 PRESETS = {
-    "draft": Preset("A first look", steps=100, batches=24, config=_hash_grid(6, 32, 256, 48)),
+    "draft": Preset(
+        "A first look",
+        batches=24,
+        plans={
+            "hash-grid": Plan(_grid("hash-grid", 6, 32, 256, 48), 100),
+            "dense-grid": Plan(_grid("dense-grid", 3, 32, 96, 48), 100),
+            "tri-plane": Plan(_tri_plane(16, 64, 2, 48), 40, 3e-3, 1e-3),
+            "siren": Plan(_siren(64, 2, 48), 100, 2e-3, 2e-3),
+        },
+    ),
     "standard": Preset(
         "Normals and curvature of most meshes",
-        steps=400,
         batches=48,
-        config=_hash_grid(8, 32, 512, 64),
+        plans={
+            "hash-grid": Plan(_grid("hash-grid", 8, 32, 512, 64), 400),
+            "dense-grid": Plan(_grid("dense-grid", 4, 32, 160, 64), 400),
+            "tri-plane": Plan(_tri_plane(32, 128, 3, 64), 200, 3e-3, 1e-3),
+            "siren": Plan(_siren(128, 3, 64), 150, 1e-3, 1e-3),
+        },
     ),
     "fine": Preset(
         "The closest fit, for the final export",
-        steps=1500,
         batches=128,
-        config=_hash_grid(8, 48, 1024, 96),
+        plans={
+            "hash-grid": Plan(_grid("hash-grid", 8, 48, 1024, 96), 1500),
+            "dense-grid": Plan(_grid("dense-grid", 5, 48, 192, 96), 1500),
+            "tri-plane": Plan(_tri_plane(32, 128, 3, 96), 1000, 3e-3, 1e-3),
+            "siren": Plan(_siren(256, 3, 96), 1000, 1e-3, 1e-3),
+        },
     ),
 }
 
@@ -109,8 +168,8 @@ def fit(
         raise SettingError(f"There is no preset {preset!r}; choose from {', '.join(PRESETS)}.")
     if not 0 <= seed < 2**63:
         raise SettingError(f"The seed is {seed}; it must be 0 to 2^63 - 1.")
-    plan = PRESETS[preset]
-    FieldConfig(kind)  # refuses an unknown kind before the work starts
+    check_kind(kind)
+    batches, plan = PRESETS[preset].batches, PRESETS[preset].plans[kind]
     torch_device = choose_device(device)
     random = np.random.default_rng(seed)
     stopwatch = Stopwatch()
@@ -127,8 +186,8 @@ def fit(
     with stopwatch("distances"):
         module = _new_module(plan.config, seed)
         nodes = module.base.nodes().numpy()
-        points = np.empty((plan.batches * BATCH, 3))
-        for batch in range(plan.batches):
+        points = np.empty((batches * BATCH, 3))
+        for batch in range(batches):
             progress(Progress(0.0, "Choosing samples"))
             points[batch * BATCH : (batch + 1) * BATCH] = training_points(cube_mesh, BATCH, random)
         held_out = near_surface_points(cube_mesh, ERROR_SAMPLES, random)
@@ -144,7 +203,7 @@ def fit(
             module,
             points.astype(np.float32),
             exact_points.astype(np.float32),
-            plan.steps,
+            plan,
             part(progress, 0.5, 0.98),
         )
 
@@ -193,7 +252,7 @@ def _train(
     module: NeuralField,
     points: NDArray[np.float32],
     targets: NDArray[np.float32],
-    steps: int,
+    plan: Plan,
     progress: ProgressCallback,
 ) -> None:
     trainer = choose_trainer(module)
@@ -205,11 +264,18 @@ def _train(
     weights = np.float32(cell) / (np.abs(targets) + np.float32(RELATIVE_TO))
     batches = len(points) // BATCH
     start = time.perf_counter()
+    steps = plan.steps
     for step in range(steps):
         decay = (1 + math.cos(math.pi * step / steps)) / 2
-        rate = LEARNING_RATE * (FINAL_LEARNING_RATE + (1 - FINAL_LEARNING_RATE) * decay)
+        share = FINAL_LEARNING_RATE + (1 - FINAL_LEARNING_RATE) * decay
         rows = slice(step % batches * BATCH, (step % batches + 1) * BATCH)
-        loss = trainer.step(points[rows], remainder[rows], weights[rows], rate, rate)
+        loss = trainer.step(
+            points[rows],
+            remainder[rows],
+            weights[rows],
+            share * plan.encoding_rate,
+            share * plan.decoder_rate,
+        )
         elapsed = time.perf_counter() - start
         progress(
             Progress(

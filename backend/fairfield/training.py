@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from .fields import NeuralField
 from .threads import thread_count
@@ -18,6 +18,8 @@ log = logging.getLogger("fairfield.training")
 # A table row's gradient is tiny and rare; the small epsilon lets Adam see it (Instant NGP).
 BETAS = (0.9, 0.99)
 EPSILON = 1e-15
+SIREN_GRADIENT_CLIP = 1.0
+"""Norm that a SIREN's gradient is cut to: its steep sines give a rare huge one."""
 
 
 class Trainer(Protocol):
@@ -31,7 +33,10 @@ class Trainer(Protocol):
         learning_rate_table: float,
         learning_rate_decoder: float,
     ) -> float:
-        """Take one step on (B, 3) points of the cube; return the loss before it."""
+        """Take one step on (B, 3) points of the cube; return the loss before it.
+
+        The first learning rate is that of the encoding, whether it has a table or not.
+        """
         ...
 
 
@@ -68,6 +73,8 @@ class TorchTrainer:
         error = (self._module.correction(self._tensor(points))[:, 0] - self._tensor(targets)).abs()
         loss = (self._tensor(weights) * error).mean()
         loss.backward()
+        if self._module.config.kind == "siren":
+            nn.utils.clip_grad_norm_(self._module.parameters(), SIREN_GRADIENT_CLIP)
         self._optimizer.step()
         return float(loss.detach())
 

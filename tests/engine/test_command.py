@@ -55,6 +55,14 @@ def test_fit_reports_and_saves(folder: Path) -> None:
     assert distances[0] == pytest.approx(-3, abs=0.2)
 
 
+def test_fit_takes_the_kind_of_field(folder: Path) -> None:
+    output = folder / "planes.safetensors"
+    options = ("--field", "tri-plane", "--preset", "draft")
+    result = _run("fit", folder / "sphere.ply", "-o", output, *options)
+    assert result.returncode == 0, result.stderr
+    assert fairfield.load(output).module.config.kind == "tri-plane"
+
+
 def test_smooth_answers_for_every_vertex_in_order(folder: Path) -> None:
     result = _run(
         "smooth",

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import fairfield
 import numpy as np
 import pytest
 from conftest import ROOT
@@ -154,6 +155,18 @@ def test_save_load_and_release(fitted: Client, tmp_path) -> None:
     assert fitted.fail("smooth", {"field": "again"}, points=points)["code"] == wire.UNKNOWN_FIELD
     refusal = fitted.fail("save", {"field": "ball", "path": "/no/such/folder/x"})
     assert "/no/such/folder/x" in refusal["message"]
+
+
+def test_fit_takes_the_kind_of_field(fitted: Client, tmp_path) -> None:
+    vertices, triangles = icosphere(subdivisions=2)
+    mesh = {"vertices": vertices, "triangles": triangles.astype(np.int32)}
+    fitted.call("fit", {"field": "waves", "preset": "draft", "kind": "siren"}, **mesh)
+    path = tmp_path / "waves.safetensors"
+    fitted.call("save", {"field": "waves", "path": str(path)})
+    assert fairfield.load(path).module.config.kind == "siren"
+    refusal = fitted.fail("fit", {"field": "x", "kind": "cube"}, **mesh)
+    assert refusal["code"] == wire.BAD_INPUT
+    assert "dense-grid, tri-plane, siren" in refusal["message"]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,17 @@ from __future__ import annotations
 
 from .decoder import DecoderConfig
 from .hash_grid import HashGridConfig
-from .neural_field import FieldConfig, NeuralField
+from .neural_field import KINDS, FieldConfig, NeuralField, check_kind
+from .siren import SirenConfig
+from .tri_plane import TriPlaneConfig
 
-__all__ = ["DecoderConfig", "FieldConfig", "HashGridConfig", "NeuralField"]
+__all__ = [
+    "KINDS",
+    "DecoderConfig",
+    "FieldConfig",
+    "HashGridConfig",
+    "NeuralField",
+    "SirenConfig",
+    "TriPlaneConfig",
+    "check_kind",
+]

@@ -7,22 +7,23 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from ..errors import SettingError
+from .ranges import check_ranges
 
 
 @dataclass(frozen=True)
 class DecoderConfig:
-    """A multilayer perceptron with ReLU: `hidden_layers` of `width`, then `channels` outputs."""
+    """A multilayer perceptron with ReLU: `hidden_layers` of `width`, then `channels` outputs.
+
+    Without hidden layers it is linear.
+    """
 
     width: int = 32
     hidden_layers: int = 1
     channels: int = 1
 
     def __post_init__(self) -> None:
-        for name, high in (("width", 1024), ("hidden_layers", 16), ("channels", 256)):
-            value = getattr(self, name)
-            if not 1 <= value <= high:
-                raise SettingError(f"decoder: {name} is {value}; it must be 1 to {high}.")
+        limits = {"width": (1, 1024), "hidden_layers": (0, 16), "channels": (1, 256)}
+        check_ranges("decoder", self, limits)
 
 
 class Decoder(nn.Module):
@@ -40,6 +41,13 @@ class Decoder(nn.Module):
             if isinstance(layer, nn.Linear):
                 nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
                 nn.init.zeros_(layer.bias)
+
+    @property
+    def first(self) -> nn.Linear:
+        """The layer that takes the features."""
+        layer = self.layers[0]
+        assert isinstance(layer, nn.Linear)
+        return layer
 
     def forward(self, features: Tensor) -> Tensor:  # [N, inputs] -> [N, channels]
         return self.layers(features)

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..errors import SettingError
+from .ranges import check_ranges
 
 MAX_LEVELS = 32
 HASH_PRIMES = (1, 2654435761, 805459861)
@@ -54,10 +54,7 @@ class HashGridConfig:
             "base_resolution": (2, 4096),
             "per_level_scale": (1.0, 4.0),
         }
-        for name, (low, high) in limits.items():
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise SettingError(f"hash grid: {name} is {value}; it must be {low} to {high}.")
+        check_ranges("hash grid", self, limits)
 
     @property
     def width(self) -> int:

@@ -10,9 +10,22 @@ from torch import Tensor, nn
 from ..errors import FieldFileError, SettingError
 from .coarse_grid import CoarseGrid
 from .decoder import Decoder, DecoderConfig
-from .hash_grid import HashGrid, HashGridConfig
+from .hash_grid import HashGrid, HashGridConfig, grid_levels
+from .siren import Siren, SirenConfig, initialize_after_sines
+from .tri_plane import TriPlane, TriPlaneConfig
 
-KINDS = ("hash-grid",)
+EncodingConfig = HashGridConfig | TriPlaneConfig | SirenConfig
+
+ENCODINGS: dict[str, type[EncodingConfig]] = {
+    "hash-grid": HashGridConfig,
+    "dense-grid": HashGridConfig,
+    "tri-plane": TriPlaneConfig,
+    "siren": SirenConfig,
+}
+"""The configuration of the encoding by kind of field. A dense grid is a hash grid whose levels all
+fit the table."""
+
+KINDS = tuple(ENCODINGS)
 BASE_RESOLUTIONS = (2, 512)
 
 
@@ -25,19 +38,26 @@ class FieldConfig:
     kind
         Name of the field, one of `KINDS`.
     encoding, decoder
-        Its two parts.
+        Its two parts; the encoding's type is that of the kind, see `ENCODINGS`.
     base_resolution
         Nodes per axis of the coarse grid of given values that the network corrects.
     """
 
     kind: str = "hash-grid"
-    encoding: HashGridConfig = field(default_factory=HashGridConfig)
+    encoding: EncodingConfig = field(default_factory=HashGridConfig)
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     base_resolution: int = 64
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise SettingError(f"There is no field {self.kind!r}; choose from {', '.join(KINDS)}.")
+        check_kind(self.kind)
+        expected = ENCODINGS[self.kind]
+        if not isinstance(self.encoding, expected):
+            raise SettingError(
+                f"A {self.kind} field has a {type(self.encoding).__name__}; "
+                f"it needs a {expected.__name__}."
+            )
+        if self.kind == "dense-grid" and isinstance(self.encoding, HashGridConfig):
+            _check_dense(self.encoding)
         low, high = BASE_RESOLUTIONS
         if not low <= self.base_resolution <= high:
             raise SettingError(
@@ -58,14 +78,31 @@ class FieldConfig:
             If names or values are not those of a configuration.
         """
         try:
+            kind = values["kind"]
+            check_kind(kind)
             return cls(
-                values["kind"],
-                HashGridConfig(**values["encoding"]),
+                kind,
+                ENCODINGS[kind](**values["encoding"]),
                 DecoderConfig(**values["decoder"]),
                 values["base_resolution"],
             )
         except (KeyError, TypeError, SettingError) as problem:
             raise FieldFileError(f"The field's configuration is not valid: {problem}") from None
+
+
+def check_kind(kind: str) -> None:
+    """Raise a SettingError unless there is such a field."""
+    if kind not in KINDS:
+        raise SettingError(f"There is no field {kind!r}; choose from {', '.join(KINDS)}.")
+
+
+def _check_dense(config: HashGridConfig) -> None:
+    hashed = [level.resolution for level in grid_levels(config) if not level.dense]
+    if hashed:
+        raise SettingError(
+            f"dense grid: a level of {hashed[0]} vertices per axis does not fit log2_table_size "
+            f"{config.log2_table_size}; raise it, or use fewer or coarser levels."
+        )
 
 
 class NeuralField(nn.Module):
@@ -79,8 +116,10 @@ class NeuralField(nn.Module):
         super().__init__()
         self.config = config
         self.base = CoarseGrid(config.base_resolution, config.encoding.dimension)
-        self.encoding = HashGrid(config.encoding)
+        self.encoding = _new_encoding(config.encoding)
         self.decoder = Decoder(config.encoding.width, config.decoder)
+        if isinstance(self.encoding, Siren):
+            initialize_after_sines(self.decoder.first)
 
     def forward(self, points: Tensor) -> Tensor:  # [N, d] -> [N, c]
         return self.base(points)[:, None] + self.base.cell * self.correction(points)
@@ -88,3 +127,13 @@ class NeuralField(nn.Module):
     def correction(self, points: Tensor) -> Tensor:  # [N, d] -> [N, c]
         """What the network adds to the base, in cells of the base."""
         return self.decoder(self.encoding(points))
+
+
+def _new_encoding(config: EncodingConfig) -> HashGrid | TriPlane | Siren:
+    match config:
+        case HashGridConfig():
+            return HashGrid(config)
+        case TriPlaneConfig():
+            return TriPlane(config)
+        case SirenConfig():
+            return Siren(config)

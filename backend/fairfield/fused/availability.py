@@ -11,7 +11,7 @@ from ..fields.decoder import DecoderConfig
 from ..fields.hash_grid import MAX_LEVELS, HashGridConfig
 from ..fields.neural_field import FieldConfig, NeuralField
 from .evaluator import FusedEvaluator
-from .layout import TILE
+from .layout import TILE, hash_grid
 from .loading import KernelsUnavailableError, keep_compiled, load_kernels, stop_caching
 from .trainer import FusedTrainer
 
@@ -36,18 +36,20 @@ def warm_up(threads: int) -> str | None:
 
 def _unsupported(module: NeuralField) -> str | None:
     encoding, decoder = module.config.encoding, module.config.decoder
-    parameter = module.encoding.table
+    if not isinstance(encoding, HashGridConfig):
+        return f"The field is a {module.config.kind}; the fused kernels need a grid."
+    parameter = hash_grid(module).table
     if parameter.device.type != "cpu" or parameter.dtype != torch.float32:
         return (
             f"The field is {parameter.dtype} on {parameter.device}; "
             "the fused kernels need float32 on the CPU."
         )
-    if module.config.kind != "hash-grid" or encoding.dimension != 3 or encoding.features != 2:
+    if encoding.dimension != 3 or encoding.features != 2:
         return (
             f"The field is a {encoding.dimension}D {module.config.kind} with {encoding.features} "
-            "features a level; the fused kernels need a 3D hash-grid with 2."
+            "features a level; the fused kernels need a 3D grid with 2."
         )
-    if decoder.width % TILE or decoder.hidden_layers > 2 or decoder.channels != 1:
+    if decoder.width % TILE or decoder.hidden_layers not in (1, 2) or decoder.channels != 1:
         return (
             f"The decoder has {decoder.hidden_layers} hidden layers of {decoder.width} and "
             f"{decoder.channels} channels; the fused kernels need 1 or 2 layers, a width that is a "

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..fields.neural_field import NeuralField
-from .layout import decoder_arrays, level_arrays, table_array
+from .layout import decoder_arrays, hash_grid, level_arrays, table_array
 from .loading import load_kernels
 from .threads import run_shares, share_bounds
 
@@ -33,7 +33,7 @@ class FusedEvaluator:
         self._kernels = load_kernels()
         self._module = module
         self._threads = threads
-        self._levels = level_arrays(module.encoding.levels)
+        self._levels = level_arrays(hash_grid(module).levels)
 
     def __call__(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return what the network adds to the base, in cells: `NeuralField.correction`."""

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from ..fields.hash_grid import GridLevel
+from ..fields.hash_grid import GridLevel, HashGrid
 from ..fields.neural_field import NeuralField
 
 TILE = 4
@@ -83,9 +83,15 @@ def level_arrays(levels: list[GridLevel]) -> LevelArrays:
     )
 
 
+def hash_grid(module: NeuralField) -> HashGrid:
+    """The encoding of a hash grid or dense grid."""
+    assert isinstance(module.encoding, HashGrid)
+    return module.encoding
+
+
 def table_array(module: NeuralField) -> NDArray[np.float32]:
     """The (rows, 2) table of features, sharing the module's memory."""
-    return module.encoding.table.detach().numpy()
+    return hash_grid(module).table.detach().numpy()
 
 
 def linear_layers(module: NeuralField) -> dict[str, nn.Linear]:

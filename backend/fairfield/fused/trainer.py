@@ -10,6 +10,7 @@ from .layout import (
     AdamStep,
     DecoderArrays,
     decoder_arrays,
+    hash_grid,
     level_arrays,
     named_gradients,
     store_input_weight,
@@ -55,15 +56,15 @@ class FusedTrainer:
         self._betas = betas
         self._epsilon = epsilon
         self._steps = 0
-        self._levels = level_arrays(module.encoding.levels)
+        grid = hash_grid(module)
+        self._levels = level_arrays(grid.levels)
         decoder = decoder_arrays(module)
         self._decoder_moments = zeros_like(decoder), zeros_like(decoder)
-        size = module.encoding.table.numel()
+        size = grid.table.numel()
         self._table_moments = np.zeros(size, np.float32), np.zeros(size, np.float32)
         rows = int(self._levels.size.max())
         self._level_gradients = [
-            np.zeros((rows, 2), np.float32)
-            for _ in range(min(threads, len(module.encoding.levels)))
+            np.zeros((rows, 2), np.float32) for _ in range(min(threads, len(grid.levels)))
         ]
         self._blocks = 0
 
