@@ -63,7 +63,7 @@ def main(arguments: list[str]) -> int:
         print(f"The demo stopped: {str(problem).strip()}", file=sys.stderr)
         return 1
     surface = bpy.context.object
-    if surface is source:
+    if surface == source:
         print("Nothing was extracted.", file=sys.stderr)
         return 1
     stem = source.name.lower().replace(" ", "-")
@@ -115,7 +115,9 @@ def import_mesh(path: Path) -> bpy.types.Object:
             mesh = bpy.data.meshes.new(path.stem)
             mesh.from_pydata(arrays["vertices"].tolist(), [], arrays["faces"].tolist())
         mesh.validate()
-        bpy.context.collection.objects.link(bpy.data.objects.new(path.stem, mesh))
+        loaded = bpy.data.objects.new(path.stem, mesh)
+        loaded.rotation_euler.x = np.pi / 2  # scans have y up, Blender z
+        bpy.context.collection.objects.link(loaded)
     else:
         importers = {
             ".ply": bpy.ops.wm.ply_import,
@@ -135,8 +137,10 @@ def import_mesh(path: Path) -> bpy.types.Object:
 
 def select(target: bpy.types.Object) -> None:
     """Select one object and make it active."""
-    for each in bpy.context.view_layer.objects:
-        each.select_set(each is target)
+    bpy.context.view_layer.update()  # a new object is not known to the layer before
+    for each in bpy.context.selected_objects:
+        each.select_set(False)
+    target.select_set(True)
     bpy.context.view_layer.objects.active = target
 
 
