@@ -186,7 +186,7 @@ def render(source: bpy.types.Object, surface: bpy.types.Object, path: Path) -> N
     center, size = (low + high) / 2, max(high - low)
 
     # Models are made with their front to -Y in Blender; the camera looks from there.
-    left, right = Vector((-0.62 * size, 0, 0)), Vector((0.62 * size, 0, 0))
+    left, right = Vector((-0.66 * size, 0, 0.12 * size)), Vector((0.66 * size, 0, 0.12 * size))
     for shown, side in ((source, left), (surface, right)):
         shown.hide_set(False)
         shown.hide_render = False
@@ -200,7 +200,7 @@ def render(source: bpy.types.Object, surface: bpy.types.Object, path: Path) -> N
 
     camera = bpy.data.objects.new("Camera", bpy.data.cameras.new("Camera"))
     camera.data.type = "ORTHO"
-    camera.data.ortho_scale = 2.75 * size
+    camera.data.ortho_scale = 3 * size
     camera.location = (0, -4 * size, 0.9 * size)
     camera.rotation_euler = (-camera.location).to_track_quat("-Z", "Y").to_euler()
     camera.data.clip_end = 100 * size
@@ -275,7 +275,7 @@ def add_legend(camera: bpy.types.Object, surface: bpy.types.Object, size: float)
     quantity = quantities.QUANTITIES[shown["quantity"]]
     low, high = shown["low"], shown["high"]
 
-    steps, width, height, bottom = 64, 0.9 * size, 0.05 * size, -0.52 * size
+    steps, width, height, bottom = 64, 0.9 * size, 0.05 * size, -0.6 * size
     along = np.linspace(low, high, steps)
     across = np.linspace(-width / 2, width / 2, steps)
     vertices = [(x, y, 0) for y in (bottom, bottom + height) for x in across]
