@@ -26,6 +26,11 @@ class Evaluator:
         usable = reason_unavailable(module) is None
         self._fused = FusedEvaluator(module, thread_count()) if usable else None
 
+    @property
+    def device(self) -> torch.device:
+        """Where points have to be."""
+        return self._module.base.values.device
+
     def field(self, points: Tensor) -> Tensor:
         """Values (N,) of the field at (N, d) points of the cube."""
         if self._fused is not None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from .distance import Array, NearestPoints
 from .mesh import TriangleMesh
 from .normalization import HALF_EXTENT_IN_CUBE
 
-Array = NDArray[np.float64]
+Float32 = NDArray[np.float32]
 
-NEAR_SHARE = 0.75
-NEAR_DEVIATIONS = (0.005, 0.03)
-"""Standard deviations of the displacement, one for each half of the near samples (cube units)."""
+SURFACE_SHARE, NEAR_SHARE = 0.3, 0.6
+"""Of the training samples; the rest lies anywhere in the cube."""
+NEAR_DEVIATIONS = (0.005, 0.01, 0.03)
+"""Standard deviations of the displacement, one for each third of the near points (cube units)."""
 
 
 def surface_points(mesh: TriangleMesh, count: int, random: np.random.Generator) -> Array:
@@ -28,19 +30,58 @@ def surface_points(mesh: TriangleMesh, count: int, random: np.random.Generator) 
     return a + u * (b - a) + v * (c - a)
 
 
-def training_points(mesh: TriangleMesh, count: int, random: np.random.Generator) -> Array:
-    """Return (count, 3) points of the cube to train on, in random order.
+def near_points(mesh: TriangleMesh, count: int, random: np.random.Generator) -> Array:
+    """Return (count, 3) points of the cube in three bands around the (normalised) mesh."""
+    deviation = np.resize(NEAR_DEVIATIONS, count)
+    points = surface_points(mesh, count, random)
+    points += random.standard_normal((count, 3)) * deviation[random.permutation(count), None]
+    return np.clip(points, -1, 1)
 
-    Three quarters lie near the surface of the (normalised) mesh, in two bands; the rest is spread
-    over the whole cube, so that the field is usable everywhere.
+
+class TrainingSamples:
+    """Batches of points with exact signed distances, any number from a few exact queries.
+
+    All of the way from a point to the nearest point of the surface has that same nearest point. So
+    each query answers for a new point on its way whenever it is drawn; on the surface itself the
+    distance is 0 without asking.
+
+    Parameters
+    ----------
+    mesh
+        Normalised to the cube.
+    near
+        Nearest points for `near_points`.
+    anywhere
+        Nearest points for points all over the cube, such as the nodes of a lattice.
     """
-    near = round(NEAR_SHARE * count)
-    deviation = np.repeat(NEAR_DEVIATIONS, [near // 2, near - near // 2])
-    displaced = surface_points(mesh, near, random)
-    displaced += random.standard_normal((near, 3)) * deviation[random.permutation(near), None]
-    anywhere = random.uniform(-1, 1, (count - near, 3))
-    points = np.clip(np.concatenate([displaced, anywhere]), -1, 1)
-    return points[random.permutation(count)]
+
+    def __init__(
+        self,
+        mesh: TriangleMesh,
+        near: NearestPoints,
+        anywhere: NearestPoints,
+        random: np.random.Generator,
+    ) -> None:
+        self._mesh = mesh
+        self._near = near
+        self._anywhere = anywhere
+        self._random = random
+        self._drawn = 0
+
+    def draw(self, count: int) -> tuple[Float32, Float32]:
+        """Return (count, 3) points and their (count,) signed distances."""
+        random = self._random
+        on, near = round(SURFACE_SHARE * count), round(NEAR_SHARE * count)
+        # One after the other, so that every query is used about as often as any other.
+        rows = np.arange(self._drawn, self._drawn + near) % len(self._near)
+        self._drawn += near
+        elsewhere = random.integers(len(self._anywhere), size=count - on - near)
+        queries = NearestPoints.concatenate(self._near[rows], self._anywhere[elsewhere])
+        share = random.random(len(queries))
+        points = queries.nearest + share[:, None] * (queries.points - queries.nearest)
+        points = np.concatenate([surface_points(self._mesh, on, random), points])
+        distances = np.concatenate([np.zeros(on), share * queries.distance])
+        return points.astype(np.float32), distances.astype(np.float32)
 
 
 def near_surface_points(mesh: TriangleMesh, count: int, random: np.random.Generator) -> Array:
