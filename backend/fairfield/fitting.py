@@ -27,6 +27,7 @@ from .fields import (
     check_kind,
 )
 from .lattice_distance import lattice_distance
+from .memory import memory_needed_for
 from .mesh import TriangleMesh, repair
 from .normalization import HALF_EXTENT_IN_CUBE, Normalization
 from .progress import Progress, ProgressCallback, part, silent
@@ -137,11 +138,11 @@ PRESETS = {
     ),
     "standard": Preset(
         "Normals and curvature of most meshes",
-        queries=3 << 17,
+        queries=5 << 16,
         batches=128,
         plans={
-            "hash-grid": Plan(_grid("hash-grid", 6, 48, 512, 64, 18), 400),
-            "dense-grid": Plan(_grid("dense-grid", 4, 32, 160, 64), 400),
+            "hash-grid": Plan(_grid("hash-grid", 6, 48, 512, 64, 18), 320),
+            "dense-grid": Plan(_grid("dense-grid", 4, 32, 160, 64), 320),
             "tri-plane": Plan(_tri_plane(32, 128, 3, 64), 200, 3e-3, 1e-3),
             "siren": Plan(_siren(128, 3, 64), 150, 1e-3, 1e-3),
         },
@@ -181,9 +182,18 @@ def fit(
         For an unknown preset, field or device, or a seed that is not a non-negative integer.
     MeshError
         If the mesh has no surface.
+    OutOfMemoryError
+        If memory does not suffice, even in small parts.
     Cancelled
         Whenever `progress` raises it.
     """
+    with memory_needed_for(f"fit {len(mesh.triangles)} triangles"):
+        return _fit(mesh, preset, seed, device, kind, progress)
+
+
+def _fit(
+    mesh: TriangleMesh, preset: str, seed: int, device: str, kind: str, progress: ProgressCallback
+) -> Field:
     if preset not in PRESETS:
         raise SettingError(f"There is no preset {preset!r}; choose from {', '.join(PRESETS)}.")
     if not 0 <= seed < 2**63:

@@ -58,7 +58,7 @@ def lattice_distance(
     for corner in product((0, 1), repeat=3):
         rows = np.flatnonzero((between | (np.array(corner) == 0)).all(axis=1))
         node = tuple(kept[low[rows] + corner].T)
-        way = np.linalg.norm(nodes[node] - found.points[rows], axis=1)
+        way = np.sqrt(_squared_norm(nodes[node] - found.points[rows]))
         at_least[rows] = np.maximum(at_least[rows], np.abs(values[node]) - way)
         found.offer(rows, nearest[node])
 
@@ -87,7 +87,11 @@ class _Candidates:
 
     def offer(self, rows: NDArray[np.intp], candidates: Array) -> None:
         """Take each of the (M, 3) candidates that is nearer, for the points of M rows."""
-        squared = ((candidates - self.points[rows]) ** 2).sum(axis=1)
+        squared = _squared_norm(candidates - self.points[rows])
         better = squared < self.squared[rows]
         self.squared[rows[better]] = squared[better]
         self.nearest[rows[better]] = candidates[better]
+
+
+def _squared_norm(vectors: Array) -> Array:
+    return np.einsum("ni,ni->n", vectors, vectors)

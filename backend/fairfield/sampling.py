@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -63,25 +65,49 @@ class TrainingSamples:
         random: np.random.Generator,
     ) -> None:
         self._mesh = mesh
-        self._near = near
-        self._anywhere = anywhere
+        self._near = _Ways.of(near)
+        self._anywhere = _Ways.of(anywhere)
         self._random = random
         self._drawn = 0
 
     def draw(self, count: int) -> tuple[Float32, Float32]:
         """Return (count, 3) points and their (count,) signed distances."""
-        random = self._random
         on, near = round(SURFACE_SHARE * count), round(NEAR_SHARE * count)
         # One after the other, so that every query is used about as often as any other.
-        rows = np.arange(self._drawn, self._drawn + near) % len(self._near)
+        rows = np.arange(self._drawn, self._drawn + near) % len(self._near.distance)
         self._drawn += near
-        elsewhere = random.integers(len(self._anywhere), size=count - on - near)
-        queries = NearestPoints.concatenate(self._near[rows], self._anywhere[elsewhere])
-        share = random.random(len(queries))
-        points = queries.nearest + share[:, None] * (queries.points - queries.nearest)
-        points = np.concatenate([surface_points(self._mesh, on, random), points])
-        distances = np.concatenate([np.zeros(on), share * queries.distance])
-        return points.astype(np.float32), distances.astype(np.float32)
+        elsewhere = self._random.integers(len(self._anywhere.distance), size=count - on - near)
+        surface = surface_points(self._mesh, on, self._random).astype(np.float32)
+        near_points, near_distances = self._near.along(rows, self._random)
+        far_points, far_distances = self._anywhere.along(elsewhere, self._random)
+        return (
+            np.concatenate([surface, near_points, far_points]),
+            np.concatenate([np.zeros(on, np.float32), near_distances, far_distances]),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Ways:
+    """From points of the surface (N, 3) by (N, 3) to where the signed distance is (N,)."""
+
+    start: Float32
+    step: Float32
+    distance: Float32
+
+    @classmethod
+    def of(cls, queries: NearestPoints) -> _Ways:
+        return cls(
+            queries.nearest.astype(np.float32),
+            (queries.points - queries.nearest).astype(np.float32),
+            queries.distance.astype(np.float32),
+        )
+
+    def along(
+        self, rows: NDArray[np.integer], random: np.random.Generator
+    ) -> tuple[Float32, Float32]:
+        """Points and distances somewhere on the ways of these rows."""
+        share = random.random(len(rows), dtype=np.float32)
+        return self.start[rows] + share[:, None] * self.step[rows], share * self.distance[rows]
 
 
 def near_surface_points(mesh: TriangleMesh, count: int, random: np.random.Generator) -> Array:
