@@ -127,7 +127,7 @@ def _siren(width: int, hidden_layers: int, base_resolution: int) -> FieldConfig:
 PRESETS = {
     "draft": Preset(
         "A first look",
-        queries=3 << 15,
+        queries=1 << 16,
         batches=24,
         plans={
             "hash-grid": Plan(_grid("hash-grid", 4, 48, 256, 48, 17), 100, 5e-3),
@@ -141,8 +141,8 @@ PRESETS = {
         queries=5 << 16,
         batches=128,
         plans={
-            "hash-grid": Plan(_grid("hash-grid", 6, 48, 512, 64, 18), 320),
-            "dense-grid": Plan(_grid("dense-grid", 4, 32, 160, 64), 320),
+            "hash-grid": Plan(_grid("hash-grid", 6, 48, 512, 64, 18), 360),
+            "dense-grid": Plan(_grid("dense-grid", 4, 32, 160, 64), 360),
             "tri-plane": Plan(_tri_plane(32, 128, 3, 64), 200, 3e-3, 1e-3),
             "siren": Plan(_siren(128, 3, 64), 150, 1e-3, 1e-3),
         },
