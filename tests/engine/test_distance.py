@@ -10,7 +10,9 @@ import pytest
 from fairfield.distance import SignedDistance, morton_order
 from fairfield.errors import Cancelled
 from fairfield.mesh import TriangleMesh, repair
+from fairfield.normalization import Normalization
 from shapes import icosphere
+from trimesh.triangles import closest_point
 
 RADIUS = 0.8
 
@@ -77,6 +79,57 @@ def test_signs_on_a_scan(shared_data: Path, kind: str) -> None:
     clear = np.abs(found) > 1e-4
     assert clear.mean() > 0.9
     assert ((found < 0) != inside)[clear].mean() <= 1e-3
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "all_inward",
+        "degenerate_triangles",
+        "duplicate_vertices",
+        "flipped_faces",
+        "holes",
+        "isolated_vertex",
+        "offset_1e6",
+    ],
+)
+def test_distances_to_broken_spheres(shared_data: Path, name: str, unit: float) -> None:
+    mesh = TriangleMesh.load(shared_data / "broken" / f"{name}.npz")
+    repaired = repair(TriangleMesh(unit * mesh.vertices, mesh.triangles)).mesh
+    normalization = Normalization.of(repaired.vertices)
+    cube = TriangleMesh(normalization.to_cube(repaired.vertices), repaired.triangles)
+    random = np.random.default_rng(5)
+    directions = random.standard_normal((3000, 3))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    radius = random.uniform(0.5, 1.1, 3000)
+    center = np.array([1e6, -1e6, 1e6]) if name == "offset_1e6" else np.zeros(3)
+    points = normalization.to_cube(unit * (center + radius[:, None] * directions))
+    found = SignedDistance(cube)(points) * normalization.unit / unit
+    error = np.abs(found - (radius - RADIUS))
+    if name == "holes":
+        # Under a hole the rim is nearest: what can be said is that nothing is nearer than that.
+        under_hole = error > 2e-3
+        assert 0 < under_hole.mean() < 0.3
+        assert (np.abs(found) > np.abs(radius - RADIUS) - 2e-3).all()
+        assert ((found < 0) != (radius < RADIUS))[~under_hole].mean() <= 1e-3
+    else:
+        assert error.max() < 2e-3
+
+
+@pytest.mark.parametrize(
+    "name", ["nonmanifold_edge_fan", "open_plane", "single_triangle", "two_overlapping_shells"]
+)
+def test_distances_to_every_triangle_one_by_one(shared_data: Path, name: str) -> None:
+    mesh = TriangleMesh.load(shared_data / "broken" / f"{name}.npz")
+    points = np.random.default_rng(6).uniform(-1, 1, (200, 3))
+    corners = mesh.vertices[mesh.triangles]
+    expected = [
+        np.linalg.norm(closest_point(corners, np.tile(point, (len(corners), 1))) - point, axis=1)
+        for point in points
+    ]
+    found = SignedDistance(repair(mesh).mesh)(points)
+    np.testing.assert_allclose(np.abs(found), np.min(expected, axis=1), atol=1e-9)
 
 
 def test_nearest_points_are_on_the_surface_and_at_the_distance() -> None:
