@@ -7,20 +7,19 @@ is asked for exactly; the others choose among the nearest points that their neig
 
 from __future__ import annotations
 
-from itertools import product
+from itertools import chain, combinations, product
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .distance import Array, NearestPoints, SignedDistance
+from .distance import NearestPoints, SignedDistance
 from .progress import ProgressCallback, part, silent
 
-STRIDE = 2
 EXACT_CELLS = 2.0
 """Nodes nearer to the surface than so many cells are certain to be exact. It must exceed sqrt(3),
 so that all corners of a cell with a piece of surface are."""
 
-Lattice = NDArray[np.float64]
+Rows = NDArray[np.intp]
 
 
 def lattice_distance(
@@ -32,66 +31,62 @@ def lattice_distance(
     the nearest one; the distance to it is never too small, and was at most a tenth too large on
     scans and models. The sign is right everywhere.
     """
-    axis = np.linspace(-1, 1, resolution)
-    cell = 2 / (resolution - 1)
-    nodes = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1)
-    nearest = np.empty_like(nodes)
-    values = np.empty(nodes.shape[:3])
+    lattice = _Lattice(distance, resolution)
+    index = np.arange(resolution)
+    # Every second node along an axis, and the last one; the others lie between two of those.
+    between = (index % 2 == 1) & (index < resolution - 1)
+    between_axes = np.stack(np.meshgrid(between, between, between, indexing="ij")).reshape(3, -1)
+    lattice.ask(np.flatnonzero(~between_axes.any(axis=0)), part(progress, 0.0, 0.6))
 
-    def ask(where: tuple[NDArray[np.intp], ...], progress: ProgressCallback) -> None:
-        answer = distance.nearest(nodes[where].reshape(-1, 3), progress)
-        nearest[where] = answer.nearest.reshape(nearest[where].shape)
-        values[where] = answer.distance.reshape(values[where].shape)
-
-    kept = np.append(np.arange(0, resolution - 1, STRIDE), resolution - 1)
-    coarse = np.ix_(kept, kept, kept)
-    ask(coarse, part(progress, 0.0, 0.6))
-
-    is_coarse = np.zeros(values.shape, np.bool_)
-    is_coarse[coarse] = True
-    rest = np.argwhere(~is_coarse)
-    low = np.searchsorted(kept, rest, side="right") - 1
-    between = kept[low] < rest
-    found = _Candidates(nodes[tuple(rest.T)])
     # No node is nearer to the surface than a neighbour's distance less the way there.
-    at_least = np.zeros(len(rest))
-    for corner in product((0, 1), repeat=3):
-        rows = np.flatnonzero((between | (np.array(corner) == 0)).all(axis=1))
-        node = tuple(kept[low[rows] + corner].T)
-        way = np.sqrt(_squared_norm(nodes[node] - found.points[rows]))
-        at_least[rows] = np.maximum(at_least[rows], np.abs(values[node]) - way)
-        found.offer(rows, nearest[node])
+    at_least = np.zeros(len(lattice.points))
+    for axes in chain.from_iterable(combinations(range(3), count) for count in (1, 2, 3)):
+        kind = np.array([[axis in axes] for axis in range(3)])
+        rows = np.flatnonzero((between_axes == kind).all(axis=0))
+        way = lattice.cell * len(axes) ** 0.5
+        for signs in product((-1, 1), repeat=len(axes)):
+            neighbours = rows + int(np.dot(signs, lattice.steps[list(axes)]))
+            lattice.choose(rows, neighbours)
+            at_least[rows] = np.maximum(at_least[rows], np.abs(lattice.distance[neighbours]) - way)
 
-    near = at_least < EXACT_CELLS * cell
-    ask(tuple(rest[near].T), part(progress, 0.6, 0.95))
+    between_any = between_axes.any(axis=0)
+    near = between_any & (at_least < EXACT_CELLS * lattice.cell)
+    lattice.ask(np.flatnonzero(near), part(progress, 0.6, 0.95))
 
-    far = np.flatnonzero(~near)
-    nearest[tuple(rest[far].T)] = found.nearest[far]
-    for offset in np.concatenate([np.eye(3, dtype=np.intp), -np.eye(3, dtype=np.intp)]):
-        neighbour = (rest[far] + offset).clip(0, resolution - 1)
-        found.offer(far, nearest[tuple(neighbour.T)])
-    where = tuple(rest[far].T)
-    nearest[where] = found.nearest[far]
-    inside = distance.inside(found.points[far], part(progress, 0.95, 1.0))
-    values[where] = np.where(inside, -1, 1) * np.sqrt(found.squared[far])
-    return NearestPoints(nodes.reshape(-1, 3), nearest.reshape(-1, 3), values.reshape(-1))
+    far = np.flatnonzero(between_any & ~near)
+    for axis, sign in product(range(3), (-1, 1)):
+        position = far // lattice.steps[axis] % resolution + sign
+        rows = far[(position >= 0) & (position < resolution)]
+        lattice.choose(rows, rows + sign * lattice.steps[axis])
+    inside = distance.inside(lattice.points[far], part(progress, 0.95, 1.0))
+    lattice.distance[far] *= np.where(inside, -1, 1)
+    return NearestPoints(lattice.points, lattice.nearest, lattice.distance)
 
 
-class _Candidates:
-    """The best of the surface points offered so far, for each of (N, 3) points."""
+class _Lattice:
+    """The nodes, and the best that is known from each: infinitely far until something is."""
 
-    def __init__(self, points: Array) -> None:
-        self.points = points
-        self.nearest = np.empty_like(points)
-        self.squared = np.full(len(points), np.inf)
+    def __init__(self, exact: SignedDistance, resolution: int) -> None:
+        axis = np.linspace(-1, 1, resolution)
+        self._exact = exact
+        self.cell = 2 / (resolution - 1)
+        self.steps = np.array([resolution**2, resolution, 1])
+        """From a node to the next along each axis."""
+        self.points = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
+        self.nearest = np.zeros_like(self.points)
+        self.distance = np.full(len(self.points), np.inf)
 
-    def offer(self, rows: NDArray[np.intp], candidates: Array) -> None:
-        """Take each of the (M, 3) candidates that is nearer, for the points of M rows."""
-        squared = _squared_norm(candidates - self.points[rows])
-        better = squared < self.squared[rows]
-        self.squared[rows[better]] = squared[better]
+    def ask(self, rows: Rows, progress: ProgressCallback) -> None:
+        """Ask for the nearest point and signed distance of these nodes."""
+        answer = self._exact.nearest(self.points[rows], progress)
+        self.nearest[rows] = answer.nearest
+        self.distance[rows] = answer.distance
+
+    def choose(self, rows: Rows, neighbours: Rows) -> None:
+        """Take the nearest points of neighbours (M,) where they are nearer to nodes (M,)."""
+        candidates = self.nearest[neighbours]
+        difference = candidates - self.points[rows]
+        length = np.sqrt(np.einsum("ni,ni->n", difference, difference))
+        better = length < self.distance[rows]
         self.nearest[rows[better]] = candidates[better]
-
-
-def _squared_norm(vectors: Array) -> Array:
-    return np.einsum("ni,ni->n", vectors, vectors)
+        self.distance[rows[better]] = length[better]
