@@ -44,7 +44,8 @@ CHECK_SAMPLES = 1 << 12
 CHECK_EVERY = 25
 """Training steps between two estimates of the error."""
 PLATEAU_CHECKS, PLATEAU_FALL = 4, 0.05
-"""The error has stopped falling when in so many checks it fell by less than this share."""
+"""The error has stopped falling when the least of so many checks is not less by this share than the
+least of those before."""
 ANNEALING_SHARE = 0.3
 """Of the steps of a plan, those at its end in which the learning rates fall."""
 ENCLOSING_SHARE = 0.1
@@ -330,9 +331,8 @@ def _train(
 
 
 def _has_stopped_falling(errors: list[float]) -> bool:
-    if len(errors) <= PLATEAU_CHECKS:
-        return False
-    return errors[-1] > (1 - PLATEAU_FALL) * errors[-1 - PLATEAU_CHECKS]
+    before, last = errors[:-PLATEAU_CHECKS], errors[-PLATEAU_CHECKS:]
+    return bool(before) and min(last) > (1 - PLATEAU_FALL) * min(before)
 
 
 def _near_surface_error(evaluator: Evaluator, held_out: NearestPoints) -> float:
