@@ -14,9 +14,9 @@ from .progress import Progress, ProgressCallback, silent
 
 Array = NDArray[np.float64]
 
-CHUNK = 1 << 13
+CHUNK = 1 << 14
 """Points per native call. libigl holds the GIL, so a call must stay under 0.2 s."""
-SORTED = 32 * CHUNK
+SORTED = 16 * CHUNK
 """Points that are brought into Morton order together."""
 COARSE_ACCURACY, FULL_ACCURACY = 1.0, 2.0
 """libigl's accuracy scales of the winding number. The coarse one takes a third of the time; it was
