@@ -152,7 +152,7 @@ def test_a_fit_ends_when_the_error_stops_falling(monkeypatch: pytest.MonkeyPatch
     assert field.report.near_surface_error < fairfield.fit(mesh, "draft").report.near_surface_error
 
 
-@pytest.mark.parametrize("kind", ["hash-grid", "siren"])
+@pytest.mark.parametrize("kind", ["hash-grid", "tri-plane"])
 def test_a_fit_on_each_device(device: str, kind: str) -> None:
     vertices, triangles = icosphere()
     field = fairfield.fit(
