@@ -214,3 +214,10 @@ def test_a_fit_is_close_and_the_same_in_a_new_process(kind: str, tmp_path: Path)
     )
     subprocess.run([sys.executable, "-c", program, *paths], check=True)
     np.testing.assert_array_equal(np.load(paths[2]), field(points))
+
+
+@pytest.mark.parametrize("kind", ["hash-grid", "dense-grid"])
+def test_the_grids_follow_a_model(shared_data: Path, kind: str) -> None:
+    mesh = fairfield.TriangleMesh.load(shared_data / "real" / "suzanne.npz")
+    field = fairfield.fit(mesh, "draft", kind=kind)
+    assert field.report.near_surface_error < 1e-3
