@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
 
 from .fields import NeuralField
 from .memory import RowLimit
-from .threads import thread_count
+from .threads import one_torch_thread, thread_count
 
 TORCH_ROWS = 1 << 14
 """Points per pass through torch; larger ones are slower on a CPU."""
@@ -32,6 +33,10 @@ class Evaluator:
     def device(self) -> torch.device:
         """Where points have to be."""
         return self._module.base.values.device
+
+    def in_small_parts(self) -> AbstractContextManager[None]:
+        """What to hold while `field` is called often, with a little torch around each call."""
+        return one_torch_thread() if self._fused is not None else nullcontext()
 
     def field(self, points: Tensor) -> Tensor:
         """Values (N,) of the field at (N, d) points.

@@ -86,7 +86,7 @@ class Field:
         self.scale_map = scale_map
         self.normalization = normalization
         self.report = report
-        self._evaluator = Evaluator(self.module)
+        self.evaluator = Evaluator(self.module)
 
     @property
     def device(self) -> torch.device:
@@ -104,7 +104,7 @@ class Field:
 
     def evaluate(self, points: Tensor) -> Tensor:
         """Values (N,) at (N, 3) points, both in units of the cube, without gradients."""
-        return self._evaluator.field(points)
+        return self.evaluator.field(points)
 
     def evaluate_module(self, points: Tensor) -> Tensor:
         """The same, in one pass through torch that autograd can follow."""

@@ -236,9 +236,7 @@ def _fit(
         evaluator = Evaluator(module)
 
     with stopwatch("scales"):
-        scale_map = choose_scales(
-            evaluator.field, cube_mesh, random, torch_device, part(progress, 0.9, 0.99)
-        )
+        scale_map = choose_scales(evaluator, cube_mesh, random, part(progress, 0.9, 0.99))
 
     with stopwatch("check"):
         progress(Progress(0.99, "Measuring the error"))

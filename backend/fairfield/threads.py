@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _count: int | None = None
 
@@ -40,3 +42,20 @@ def set_thread_count(count: int) -> None:
 def thread_count() -> int:
     """The number of threads set, or one for each core."""
     return _count or usable_cores()
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Let torch use the calling thread alone.
+
+    For many operations on small tensors: its threads meet after each of them, and where another
+    program holds a core, one always comes late. So smoothing took ten times as long.
+    """
+    import torch
+
+    count = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(count)

@@ -25,11 +25,12 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from torch import Tensor
 
+from ..evaluation import Evaluator
 from ..mesh import TriangleMesh
 from ..normalization import HALF_EXTENT_IN_CUBE
 from ..progress import Progress, ProgressCallback, silent
 from ..sampling import surface_samples
-from .polynomial import Evaluate, as_scale, polynomial_jet, two_shell_stencil
+from .polynomial import as_scale, polynomial_jet, two_shell_stencil
 from .tangent import TangentStencil, tangent_jet, tangent_stencil
 
 Array = NDArray[np.float64]
@@ -127,65 +128,67 @@ class ScaleMap:
 
 
 def choose_scales(
-    evaluate: Evaluate,
+    evaluator: Evaluator,
     mesh: TriangleMesh,
     random: np.random.Generator,
-    device: torch.device | str = "cpu",
     progress: ProgressCallback = silent,
 ) -> ScaleMap:
     """Measure a field at all scales and choose among them.
 
     Parameters
     ----------
-    evaluate
-        The field, in the cube.
+    evaluator
+        Of the field, in the cube.
     mesh
         What it was fitted to, in the cube.
     """
     points, facets, is_vertex = _probes(mesh, random)
 
     def tensor(array: Array) -> Tensor:
-        return torch.as_tensor(array, dtype=torch.float32, device=device)
+        return torch.as_tensor(array, dtype=torch.float32, device=evaluator.device)
 
     def start(rows: Array, scale: float) -> Array:
         at = tensor(rows)
         with torch.no_grad():
-            _, gradient, _ = polynomial_jet(evaluate, at, as_scale(at, scale), two_shell_stencil())
+            _, gradient, _ = polynomial_jet(
+                evaluator.field, at, as_scale(at, scale), two_shell_stencil()
+            )
         return _unit(gradient.cpu().numpy())
 
     def measure(rows: Array, normals: Array, scale: float, stencil: TangentStencil) -> list[Array]:
         """Height above the smoothed surface, normal and shape operator."""
         at = tensor(rows)
         with torch.no_grad():
-            jet = tangent_jet(evaluate, at, tensor(normals), as_scale(at, scale), stencil)
+            jet = tangent_jet(evaluator.field, at, tensor(normals), as_scale(at, scale), stencil)
         value, gradient, hessian = (part.cpu().numpy() for part in jet)
         norm = np.maximum(np.linalg.norm(gradient, axis=1), 1e-6)
         return [value / norm, _unit(gradient), hessian / norm[:, None, None]]
 
-    some = points[is_vertex][:1024]
-    height, _, _ = measure(some, start(some, NOISE_SCALE), NOISE_SCALE, tangent_stencil(SPARSE))
-    rough = height.std() > NOISE_OF_A_SCAN or np.median(facets) > COARSE_FACETS
-    spacing = DENSE if rough else SPARSE
+    with evaluator.in_small_parts():
+        some = points[is_vertex][:1024]
+        height, _, _ = measure(some, start(some, NOISE_SCALE), NOISE_SCALE, tangent_stencil(SPARSE))
+        rough = height.std() > NOISE_OF_A_SCAN or np.median(facets) > COARSE_FACETS
+        spacing = DENSE if rough else SPARSE
 
-    heights = np.empty((len(LADDER), len(points)))
-    normals = np.empty((len(LADDER), len(points), 3))
-    shapes = np.empty((len(LADDER), len(points), 3, 3))
-    # From coarse to fine: the smoother surface tells the finer one where its tangent planes are.
-    for index in range(len(LADDER) - 1, -1, -1):
-        scale = float(LADDER[index])
-        stencil = tangent_stencil(spacing if scale > NOISE_SCALE / 2 else SPARSE)
-        for first in range(0, len(points), POINTS_PER_CHUNK):
-            done = (len(LADDER) - 1 - index + first / len(points)) / len(LADDER)
-            progress(Progress(done, "Choosing scales"))
-            rows = slice(first, first + POINTS_PER_CHUNK)
-            frame = (
-                start(points[rows], scale / 2)
-                if index == len(LADDER) - 1
-                else normals[index + 1, rows]
-            )
-            heights[index, rows], normals[index, rows], shapes[index, rows] = measure(
-                points[rows], frame, scale, stencil
-            )
+        heights = np.empty((len(LADDER), len(points)))
+        normals = np.empty((len(LADDER), len(points), 3))
+        shapes = np.empty((len(LADDER), len(points), 3, 3))
+        # From coarse to fine: the smoother surface tells the finer one where its planes are.
+        for index in range(len(LADDER) - 1, -1, -1):
+            scale = float(LADDER[index])
+            stencil = tangent_stencil(spacing if scale > NOISE_SCALE / 2 else SPARSE)
+            for first in range(0, len(points), POINTS_PER_CHUNK):
+                done = (len(LADDER) - 1 - index + first / len(points)) / len(LADDER)
+                progress(Progress(done, "Choosing scales"))
+                rows = slice(first, first + POINTS_PER_CHUNK)
+                frame = (
+                    start(points[rows], scale / 2)
+                    if index == len(LADDER) - 1
+                    else normals[index + 1, rows]
+                )
+                heights[index, rows], normals[index, rows], shapes[index, rows] = measure(
+                    points[rows], frame, scale, stencil
+                )
     progress(Progress(1.0, "Choosing scales"))
     return _choose(points, facets, is_vertex, heights, normals, shapes, spacing)
 

@@ -83,11 +83,12 @@ def differentiate(
     gradient = np.full((len(cube), 3), np.nan)
     hessian = np.full((len(cube), 3, 3), np.nan)
     rows = np.flatnonzero(np.isfinite(cube).all(axis=1))
-    for start in range(0, len(rows), POINTS_PER_CHUNK):
-        progress(Progress(start / len(rows), "Measuring curvature"))
-        chunk = rows[start : start + POINTS_PER_CHUNK]
-        jet = OPERATORS[operator](field, cube[chunk], first[chunk], second[chunk])
-        value[chunk], gradient[chunk], hessian[chunk] = jet
+    with field.evaluator.in_small_parts():
+        for start in range(0, len(rows), POINTS_PER_CHUNK):
+            progress(Progress(start / len(rows), "Measuring curvature"))
+            chunk = rows[start : start + POINTS_PER_CHUNK]
+            jet = OPERATORS[operator](field, cube[chunk], first[chunk], second[chunk])
+            value[chunk], gradient[chunk], hessian[chunk] = jet
     return Jets(value * unit, gradient, hessian / unit, first * unit)
 
 
