@@ -126,7 +126,7 @@ class TestValues:
         # Measured: at most 1.5e-5 from torch's values, which are as far from those in float64.
         np.testing.assert_allclose(values, torch_values(field, points), atol=5e-5)
 
-    @pytest.mark.parametrize("resolution", [2, 33])
+    @pytest.mark.parametrize("resolution", [4, 5, 33])
     def test_of_base_and_whole_field_agree_with_torch(self, resolution: int) -> None:
         field = random_field(replace(CONFIGS["dense"], base_resolution=resolution))
         torch.nn.init.uniform_(field.base.values, -1, 1)

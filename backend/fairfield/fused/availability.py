@@ -7,6 +7,7 @@ import functools
 import numpy as np
 import torch
 
+from ..fields.coarse_grid import SUPPORT
 from ..fields.decoder import DecoderConfig
 from ..fields.hash_grid import MAX_LEVELS, HashGridConfig
 from ..fields.neural_field import FieldConfig, NeuralField
@@ -83,7 +84,7 @@ def _rehearse(threads: int) -> None:
             FieldConfig(
                 encoding=HashGridConfig(levels=min(threads, MAX_LEVELS)),
                 decoder=DecoderConfig(width=TILE),
-                base_resolution=2,
+                base_resolution=SUPPORT,
             )
         )
     finally:
