@@ -94,6 +94,32 @@ def _fit(options: argparse.Namespace) -> int:
     return 0
 
 
+def _finetune(options: argparse.Namespace) -> int:
+    _require_suffix(options.output, (".safetensors",))
+    _require_folder(options.output)
+    from .field import load
+    from .finetuning import finetune
+    from .mesh import TriangleMesh
+
+    field = load(options.field, options.device)
+    mesh = TriangleMesh.load(options.mesh) if options.mesh else None
+    with _ProgressLine() as progress:
+        tuned = finetune(field, mesh, scale=options.scale, seed=options.seed, progress=progress)
+    tuned.save(options.output)
+    report = tuned.report.finetuning
+    assert report is not None
+    _report(
+        options,
+        {**report, "output": str(options.output)},
+        f"{options.output}: autodiff's normals are {report['normal_error_after']:.2f} degrees from "
+        f"the operator's, {report['normal_error_before']:.2f} before; mean distance to the "
+        f"{'mesh' if mesh else 'surface before'} {report['after']['distance_mean']:.2e} "
+        f"half-extents, {report['before']['distance_mean']:.2e} before; "
+        f"{sum(report['seconds'].values()):.1f} s",
+    )
+    return 0
+
+
 def _smooth(options: argparse.Namespace) -> int:
     from .mesh_files import check_suffix
 
@@ -316,6 +342,20 @@ def _parser() -> argparse.ArgumentParser:
     smooth.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.{ply,npz}")
     smooth.set_defaults(run=_smooth)
 
+    finetune = commands.add_parser(
+        "finetune", help="train a field on until its own derivatives are smooth"
+    )
+    finetune.add_argument("field", type=Path, metavar="FIELD")
+    finetune.add_argument("-o", "--output", type=Path, required=True, metavar="FIELD")
+    finetune.add_argument(
+        "--mesh",
+        type=Path,
+        help="what the field was fitted to; the distance to it is measured and kept",
+    )
+    finetune.add_argument("--scale", type=_scale, default="auto", help='length, or "auto"')
+    finetune.add_argument("--seed", type=int, default=0)
+    finetune.set_defaults(run=_finetune)
+
     query = commands.add_parser("query", help="value and derivatives at given points")
     query.add_argument("field", type=Path, metavar="FIELD")
     query.add_argument("points", type=Path, metavar="POINTS.npy", help="(N, 3) array")
@@ -355,7 +395,7 @@ def _parser() -> argparse.ArgumentParser:
     warm_up = commands.add_parser("warm-up", help="compile for this processor ahead of use")
     warm_up.set_defaults(run=_warm_up)
 
-    for command in (fit, smooth, query, extract):
+    for command in (fit, finetune, smooth, query, extract):
         command.add_argument("--device", default="auto", help="auto (default), cuda, mps or cpu")
         command.add_argument("--json", action="store_true", help="report on standard output")
     return parser

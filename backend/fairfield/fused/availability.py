@@ -23,6 +23,14 @@ def reason_unavailable(module: NeuralField) -> str | None:
     return _reason_not_compiled() if reason is None else reason
 
 
+def reason_base_unavailable(module: NeuralField) -> str | None:
+    """Return why the kernels cannot evaluate a field's base, whatever its kind, or None."""
+    values = module.base.values
+    if values.device.type != "cpu" or values.dtype != torch.float32 or values.ndim != 3:
+        return "The kernels need a base in space, in float32 on the CPU."
+    return _reason_not_compiled()
+
+
 def warm_up(threads: int) -> str | None:
     """Compile all kernels, or load them from the cache, and start the threads.
 
