@@ -7,13 +7,13 @@ a fitted field on with the loss
 
 f0 being the field as it was: keep the value, match the operator's direction. What differs here:
 
-- The operator's answers are computed once, at points near the surface.
-- grad f is taken by differences over a step so small that within it the field is nearly linear.
-  So a training step needs first derivatives only, and runs in the same kernels as the fit.
-- A field that is smooth to within its own error, which is measured, is first handed over to a base
-  of twice the resolution: its smoothed values, interpolated by a spline, have hardly any noise left
-  to train away. In any other the network keeps the details, and the direction counts only as far as
-  the operator agrees with the field's value.
+- A field that is smooth to within its own error, which is measured, is handed over to a base of
+  twice the resolution: its smoothed values, interpolated by a spline. There the network, with the
+  noise that it brings, has nothing left to add, and no training came as close to the operator.
+- Any other field is trained with the loss above, so that the network keeps the details; the
+  direction counts only as far as the operator agrees with the field's value. The operator is asked
+  once, beforehand, and grad f is taken by differences over a step so small that within it the field
+  is nearly linear. So a training step needs first derivatives only, and runs in the fit's kernels.
 - The result is compared with the field as it was, and taken back as far as it has moved the surface
   by more than a limit.
 """
@@ -39,8 +39,6 @@ from .evaluation import Evaluator
 from .extraction import extract
 from .field import Field
 from .fields import NeuralField
-from .fields.hash_grid import HashGrid
-from .jets import Jets
 from .mesh import TriangleMesh, repair
 from .normalization import HALF_EXTENT_IN_CUBE
 from .operators import differentiate
@@ -148,16 +146,25 @@ class Lesson:
         (N, 3), (N,) and (N, 3).
     trust
         (N,) weight of the normals, 0 to 1.
+    scale
+        The operator's median scale.
     """
 
     points: Floats
     values: Floats
     normals: Floats
     trust: Floats
+    scale: float
 
     def rows(self, rows: slice) -> Lesson:
         """Some of the points."""
-        return Lesson(self.points[rows], self.values[rows], self.normals[rows], self.trust[rows])
+        return Lesson(
+            self.points[rows],
+            self.values[rows],
+            self.normals[rows],
+            self.trust[rows],
+            self.scale,
+        )
 
     @property
     def stencil(self) -> Floats:
@@ -173,6 +180,7 @@ def finetune(
     operator: str = "polynomial",
     normal_weight: float = 1.0,
     value_length: float | None = None,
+    hand_over: bool = True,
     seed: int = 0,
     progress: ProgressCallback = silent,
 ) -> Field:
@@ -192,6 +200,8 @@ def finetune(
     value_length
         The length, in the mesh's own units, whose error in the value costs as much as a radian of
         direction.
+    hand_over
+        Whether a smooth field may be handed over to a finer base; without it, it is trained.
     seed
         Of the points. The same seed gives the same field.
 
@@ -221,36 +231,33 @@ def finetune(
     before = reference.compare(field, surface)
     clock.append(time.perf_counter())
 
-    jets, lesson, change = _ask(field, surface, scale, operator, random, part(progress, 0.1, 0.4))
-    held_out = lesson.rows(slice(0, HELD_OUT))
-    typical_scale = float(np.median(jets.scale))
+    held_out = _ask(field, surface, HELD_OUT, scale, operator, random, part(progress, 0.1, 0.2))
+    limits = Limits(field, mesh is not None, reference, held_out.points)
     clock.append(time.perf_counter())
 
-    limits = Limits(field, mesh is not None, reference, held_out)
-    successor = _successor(field, typical_scale / unit, SMOOTH_SHARE * limits.error)
-    for handed_over in [False] if successor is None else [True, False]:
-        if handed_over and successor is not None:
-            module = successor
-            smoothed = (lesson.values + change).astype(np.float32)
-            goal = replace(lesson, values=smoothed, trust=np.ones_like(lesson.trust))
-        else:
-            module, goal = copy.deepcopy(field.module), lesson
+    progress(Progress(0.2, "Smoothing"))
+    steps, kept_share, handed_over = 0, 1.0, False
+    successor = _successor(field, held_out.scale, limits.error) if hand_over else None
+    if successor is not None:
+        tuned = Field(successor, field.normalization, field.report)
+        handed_over = limits.kept_by(tuned, MOST_NOISE)
+    if not handed_over:
+        taught = _ask(field, surface, POINTS, scale, operator, random, part(progress, 0.25, 0.5))
+        module = copy.deepcopy(field.module)
         tuned = Field(module, field.normalization, field.report)
-        most_shift = MOST_NOISE if handed_over else MOST_SHIFT
-        untrained = copy.deepcopy(module.state_dict())
-        steps = _train(module, goal, normal_weight, length, part(progress, 0.4, 0.9))
-        kept_share = _take_back(module, untrained, partial(limits.kept_by, tuned, most_shift))
-        if kept_share is not None:
-            break
+        steps = _train(module, taught, held_out, normal_weight, length, part(progress, 0.5, 0.9))
+        kept_share = _take_back(
+            module, field.module.state_dict(), partial(limits.kept_by, tuned, MOST_SHIFT)
+        )
     clock.append(time.perf_counter())
 
     progress(Progress(0.92, "Measuring what was kept"))
     after = reference.compare(tuned, _zero_set(tuned))
     report = FinetuneReport(
-        scale=typical_scale,
+        scale=held_out.scale * unit,
         handed_over=handed_over,
         steps=steps,
-        kept_share=kept_share or 0.0,
+        kept_share=kept_share,
         normal_error_before=_normal_error(field, held_out),
         normal_error_after=_normal_error(tuned, held_out),
         reference="field" if mesh is None else "mesh",
@@ -274,12 +281,12 @@ class Limits:
     """
 
     def __init__(
-        self, field: Field, mesh_given: bool, reference: Reference, held_out: Lesson
+        self, field: Field, mesh_given: bool, reference: Reference, points: Floats
     ) -> None:
         self.error = HALF_EXTENT_IN_CUBE * field.report.near_surface_error
         self._mesh_given = mesh_given
         self._reference = reference
-        self._points = held_out.points.astype(np.float64)
+        self._points = points.astype(np.float64)
         self._values = cube_values(field, self._points)
         self._distances = _mean_and_99(reference.values_at_samples(field))
 
@@ -319,13 +326,15 @@ def _reference(
 def _ask(
     field: Field,
     surface: TriangleMesh,
+    count: int,
     scale: Scale,
     operator: str,
     random: np.random.Generator,
     progress: ProgressCallback,
-) -> tuple[Jets, Lesson, NDArray[np.float64]]:
-    """The operator's jets near the surface, the lesson in them, and how they change the value."""
-    points = surface_points(surface, HELD_OUT + POINTS, random)
+) -> Lesson:
+    """What the operator says near the surface, at the points of `count` where it has an answer."""
+    unit = field.normalization.unit
+    points = surface_points(surface, count, random)
     points += random.normal(0, DEVIATION, points.shape)
     points = np.clip(points, -1 + DIFFERENCE, 1 - DIFFERENCE)
     jets = differentiate(
@@ -336,40 +345,31 @@ def _ask(
         progress=progress,
     )
     values = cube_values(field, points)
-    change = jets.value / field.normalization.unit - values
+    change = jets.value / unit - values
     answered = np.isfinite(change) & np.isfinite(jets.normals).all(axis=1)
-    if not answered.all():
-        if answered.sum() < 2 * HELD_OUT:
-            raise FairfieldError(
-                f"The operator {operator!r} has next to no answers on this field's surface; "
-                "choose another scale."
-            )
-        points, values, change = points[answered], values[answered], change[answered]
-        jets = Jets(
-            jets.value[answered],
-            jets.gradient[answered],
-            jets.hessian[answered],
-            jets.scale[answered],
+    if 2 * answered.sum() < count:
+        raise FairfieldError(
+            f"The operator {operator!r} has an answer at only {answered.sum()} of {count} points "
+            "of this field's surface; choose another scale."
         )
     error = HALF_EXTENT_IN_CUBE * field.report.near_surface_error
-    trust = 1 / (1 + (change / error) ** 2)
-    lesson = Lesson(
-        points.astype(np.float32),
-        values.astype(np.float32),
-        jets.normals.astype(np.float32),
-        trust.astype(np.float32),
+    return Lesson(
+        points[answered].astype(np.float32),
+        values[answered].astype(np.float32),
+        jets.normals[answered].astype(np.float32),
+        (1 / (1 + (change[answered] / error) ** 2)).astype(np.float32),
+        float(np.median(jets.scale[answered])) / unit,
     )
-    return jets, lesson, change
 
 
-def _successor(field: Field, scale: float, most_change: float) -> NeuralField | None:
+def _successor(field: Field, scale: float, error: float) -> NeuralField | None:
     """A field with the given one's values, smoothed, in a base of twice the resolution.
 
-    The network starts again from nothing. What smooths is the constant term of a local quadratic
+    Its network adds nothing. What smooths is the constant term of a local quadratic
     fit on the lattice, axis by axis (Savitzky and Golay 1964), over about the operator's reach.
 
-    Returns None if smoothing once more changes the values near the surface by more than
-    `most_change` in the mean: then there are details that would be lost.
+    Returns None if smoothing once more changes the values near the surface by more than a share of
+    the field's error: then there are details that would be lost.
     """
     config = field.module.config
     resolution = config.base_resolution
@@ -383,18 +383,12 @@ def _successor(field: Field, scale: float, most_change: float) -> NeuralField | 
     window = _quadratic_window(max(2, round(SMOOTHING_REACH * scale / module.base.cell)))
     lattice = _smoothed(lattice, window)
     near = np.abs(lattice) < 1.5 * module.base.cell
-    if np.abs(_smoothed(lattice, window) - lattice)[near].mean() > most_change:
+    if np.abs(_smoothed(lattice, window) - lattice)[near].mean() > SMOOTH_SHARE * error:
         return None
     module.base.values.copy_(torch.from_numpy(lattice))
-    encoding = module.encoding
-    encoding.load_state_dict(field.module.encoding.state_dict())
+    module.encoding.load_state_dict(field.module.encoding.state_dict())
     module.decoder.load_state_dict(field.module.decoder.state_dict())
     with torch.no_grad():
-        if isinstance(encoding, HashGrid):
-            # The operator takes what is finer than its scale for noise.
-            for level in encoding.levels:
-                if 2 / level.scale < scale:
-                    encoding.table[level.offset : level.offset + level.size] = 0
         *_, output = module.decoder.layers
         for parameter in output.parameters():
             parameter.zero_()
@@ -415,13 +409,13 @@ def _quadratic_window(reach: int) -> NDArray[np.float64]:
 
 def _train(
     module: NeuralField,
-    goal: Lesson,
+    taught: Lesson,
+    held_out: Lesson,
     normal_weight: float,
     length: float,
     progress: ProgressCallback,
 ) -> int:
     """Take steps until the loss at points held out stops falling; return how many."""
-    held_out, taught = goal.rows(slice(0, HELD_OUT)), goal.rows(slice(HELD_OUT, None))
     trainer = choose_trainer(module)
     device = module.base.values.device
     cell = np.float32(module.base.cell)
@@ -487,10 +481,8 @@ def direction_and_value_loss(
     return float(loss), slopes / np.float32(len(values))
 
 
-def _take_back(
-    module: NeuralField, untrained: State, acceptable: Callable[[], bool]
-) -> float | None:
-    """Take the training back as far as needed; return the share kept, or None if all is too little.
+def _take_back(module: NeuralField, untrained: State, acceptable: Callable[[], bool]) -> float:
+    """Take the training back as far as needed; return the share that is kept.
 
     A share between moves every weight that part of its way.
     """
@@ -500,8 +492,8 @@ def _take_back(
             {name: torch.lerp(old, trained[name], share) for name, old in untrained.items()}
         )
         if acceptable():
-            return share
-    return None
+            break
+    return share
 
 
 def _normal_error(field: Field, held_out: Lesson) -> float:

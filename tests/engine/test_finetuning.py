@@ -116,6 +116,7 @@ def test_the_gradient_of_the_loss_is_autograd_s() -> None:
         random.normal(size=20).astype(np.float32),
         unit.astype(np.float32),
         random.random(20).astype(np.float32),
+        scale=0.01,
     )
     values = (random.normal(size=(20, 4)) * DIFFERENCE).astype(np.float32)
     loss, slopes = direction_and_value_loss(values, lesson, 2.0, 0.5)
