@@ -250,6 +250,31 @@ def _extract(options: argparse.Namespace) -> int:
     return 0
 
 
+def _evaluate(options: argparse.Namespace) -> int:
+    _require_folder(options.output)
+    options.output.mkdir(exist_ok=True)
+    from .study import PARTS, run
+
+    parts = [name.strip() for name in options.only.split(",")] if options.only else PARTS
+    start = time.perf_counter()
+    with _ProgressLine() as progress:
+        whole = run(
+            options.data,
+            options.output,
+            quick=options.quick,
+            parts=parts,
+            show=lambda text: print(text, file=sys.stderr if options.json else sys.stdout),
+            progress=progress,
+        )
+    seconds = time.perf_counter() - start
+    _report(
+        options,
+        {**whole, "seconds_total": seconds},
+        f"{options.output / 'evaluation.json'}: everything above, in {seconds:.0f} s",
+    )
+    return 0
+
+
 def _serve(options: argparse.Namespace) -> int:
     # One core stays Blender's, unless there is only one.
     set_thread_count(options.threads or max(1, usable_cores() - 1))
@@ -387,6 +412,23 @@ def _parser() -> argparse.ArgumentParser:
         help='"none" (default), "auto" or a length',
     )
     extract.set_defaults(run=_extract)
+
+    evaluate = commands.add_parser(
+        "evaluate", help="measure every field and operator on shapes with exact truth"
+    )
+    evaluate.add_argument(
+        "--data",
+        type=Path,
+        default=Path(os.environ.get("FAIRFIELD_SHARED") or "../shared") / "data" / "analytic",
+        help="folder of the shapes' .npz files (default: data/analytic in FAIRFIELD_SHARED)",
+    )
+    evaluate.add_argument("-o", "--output", type=Path, default=Path("evaluation"), metavar="FOLDER")
+    evaluate.add_argument("--quick", action="store_true", help="clean shapes, preset draft")
+    evaluate.add_argument(
+        "--only", metavar="PARTS", help="some of operators, scales, weights, spectrum, circle"
+    )
+    evaluate.add_argument("--json", action="store_true", help="report on standard output")
+    evaluate.set_defaults(run=_evaluate)
 
     serve = commands.add_parser("serve", help="serve frames on standard input and output")
     serve.add_argument("--threads", type=int, default=0, help="default: all cores but one")
