@@ -170,7 +170,7 @@ def _smooth(options: argparse.Namespace) -> int:
 def _query(options: argparse.Namespace) -> int:
     _require_suffix(options.output, (".npz",))
     _require_folder(options.output)
-    names = [name.strip() for name in options.only.split(",")] if options.only else QUANTITIES
+    names = _words(options.only) or QUANTITIES
     unknown = [name for name in names if name not in QUANTITIES]
     if unknown:
         raise FairfieldError(
@@ -253,9 +253,10 @@ def _extract(options: argparse.Namespace) -> int:
 def _evaluate(options: argparse.Namespace) -> int:
     _require_folder(options.output)
     options.output.mkdir(exist_ok=True)
+    from .fields import KINDS
     from .study import PARTS, run
 
-    parts = [name.strip() for name in options.only.split(",")] if options.only else PARTS
+    parts = _words(options.only) or PARTS
     start = time.perf_counter()
     with _ProgressLine() as progress:
         whole = run(
@@ -263,6 +264,8 @@ def _evaluate(options: argparse.Namespace) -> int:
             options.output,
             quick=options.quick,
             parts=parts,
+            kinds=_words(options.fields) or KINDS,
+            pattern=options.shapes,
             show=lambda text: print(text, file=sys.stderr if options.json else sys.stdout),
             progress=progress,
         )
@@ -273,6 +276,10 @@ def _evaluate(options: argparse.Namespace) -> int:
         f"{options.output / 'evaluation.json'}: everything above, in {seconds:.0f} s",
     )
     return 0
+
+
+def _words(text: str | None) -> list[str]:
+    return [word.strip() for word in text.split(",")] if text else []
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -427,6 +434,8 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument(
         "--only", metavar="PARTS", help="some of operators, scales, weights, spectrum, circle"
     )
+    evaluate.add_argument("--fields", metavar="KINDS", help="some of the kinds of field")
+    evaluate.add_argument("--shapes", metavar="PATTERN", help='which shapes, such as "torus_*"')
     evaluate.add_argument("--json", action="store_true", help="report on standard output")
     evaluate.set_defaults(run=_evaluate)
 

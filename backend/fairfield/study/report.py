@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import FairfieldError
 from ..field import Field
-from ..fields import KINDS
+from ..fields import KINDS, check_kind
 from ..finetuning import finetune
 from ..fitting import fit
 from ..operators import OPERATORS
@@ -47,6 +47,7 @@ class Study:
     """What the parts share: the shapes, the fields that were fitted, where things go."""
 
     shapes: list[KnownShape]
+    kinds: Sequence[str]
     preset: str
     quick: bool
     show: Show
@@ -90,10 +91,22 @@ def run(
     *,
     quick: bool = False,
     parts: Sequence[str] = PARTS,
+    kinds: Sequence[str] = KINDS,
+    pattern: str | None = None,
     show: Show = print,
     progress: ProgressCallback = silent,
 ) -> dict[str, Any]:
     """Run parts of the evaluation; write `evaluation.json` and the figures to a folder.
+
+    Parameters
+    ----------
+    data, pattern
+        Folder of the shapes, and which of its files: by default all, or `*_clean` where it is to
+        be quick.
+    quick
+        Use the preset `draft`, and fit the circle for a shorter time.
+    parts, kinds
+        Some of `PARTS`, and some kinds of field.
 
     Raises
     ------
@@ -105,7 +118,9 @@ def run(
         raise FairfieldError(
             f"There is no part {unknown[0]!r} of the evaluation; choose from {', '.join(PARTS)}."
         )
-    shapes = load_shapes(data, only_clean=quick)
+    for kind in kinds:
+        check_kind(kind)
+    shapes = load_shapes(data, pattern or ("*_clean" if quick else "*"))
     plt = plots.pyplot()
     if plt is None:
         show("Without matplotlib there are no figures: pip install 'fairfield[evaluate]'.")
@@ -119,7 +134,9 @@ def run(
     results: dict[str, Any] = {}
     seconds: dict[str, float] = {}
     chosen = [name for name in PARTS if name in parts]
-    study = Study(shapes, "draft" if quick else "standard", quick, show, silent, results, seconds)
+    study = Study(
+        shapes, kinds, "draft" if quick else "standard", quick, show, silent, results, seconds
+    )
     for index, name in enumerate(chosen):
         study.progress = part(progress, index / len(chosen), (index + 1) / len(chosen))
         work[name](study, output, plt)
@@ -131,7 +148,7 @@ def run(
 def _operators(study: Study, output: Path, plt: Any) -> None:
     """Every kind of field and operator on every shape, before and after fine-tuning."""
     found: dict[str, Any] = {}
-    for kind in KINDS:
+    for kind in study.kinds:
         for shape in study.shapes:
             for state, fitted in (
                 ("fitted", study.field(shape, kind)),
@@ -267,7 +284,7 @@ def _spectrum(study: Study, output: Path, plt: Any) -> None:
         study.show("\nNo spectrum: the folder has no sphere_clean.npz.")
         return
     spectra: dict[str, Spectrum] = {}
-    for kind in KINDS:
+    for kind in study.kinds:
         spectra[kind] = error_spectrum(study.field(sphere, kind))
         spectra[f"{kind} fine-tuned"] = error_spectrum(study.tuned(sphere, kind))
     bands = [

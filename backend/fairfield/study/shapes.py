@@ -31,19 +31,19 @@ class KnownShape:
     mean_curvature: Array
 
 
-def load_shapes(folder: Path, only_clean: bool) -> list[KnownShape]:
-    """Read the `.npz` files of a folder, in the order of their names.
+def load_shapes(folder: Path, pattern: str) -> list[KnownShape]:
+    """Read the `.npz` files of a folder whose name matches a pattern, in the order of their names.
 
     Raises
     ------
     FairfieldError
         If the folder has none, or one lacks an array.
     """
-    paths = sorted(folder.glob("*_clean.npz" if only_clean else "*.npz"))
+    paths = sorted(folder.glob(f"{pattern}.npz"))
     if not paths:
         raise FairfieldError(
-            f"There are no shapes with exact truth in {folder}; --data names a folder of .npz "
-            f"files with the arrays {', '.join(ARRAYS)}."
+            f"There is no shape {pattern}.npz in {folder}; --data names a folder of .npz files "
+            f"with the arrays {', '.join(ARRAYS)}."
         )
     return [_load(path) for path in paths]
 
