@@ -10,7 +10,8 @@ from .job_operator import JobOperator
 
 class RefineOperator(JobOperator, bpy.types.Operator):
     """Take the fine noise out of the fitted field while the surface stays in place, so that \
-Smooth and Extract give cleaner results; Fit goes back to the field without it"""
+Smooth and Extract come out cleaner, most of all on smooth shapes; Fit goes back to the field \
+without it"""
 
     bl_idname = "fairfield.refine"
     bl_label = "Refine"

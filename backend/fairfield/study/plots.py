@@ -29,6 +29,9 @@ def draw_scales(
             for row, values in enumerate((normals, curvatures)):
                 axes[row, column].loglog(scales, values, marker="o", markersize=3, label=operator)
         axes[0, column].set_title(shape)
+        for axis in axes[:, column]:
+            axis.set_xticks(scales[::2], [f"{scale:g}" for scale in scales[::2]])
+            axis.minorticks_off()
         axes[1, column].set_xlabel("scale / half-extent")
         axes[0, column].legend(fontsize=8)
     axes[0, 0].set_ylabel("mean normal error, degrees")
