@@ -84,8 +84,10 @@ MOST_SHIFT = 0.3
 1.044^2."""
 MOST_RELATIVE_DISTANCE = 1.05
 """What the distance to a given mesh may grow by."""
-SHARES = (1.0, 0.7, 0.5, 0.35, 0.25, 0.15, 0.0)
-"""Of the change of the weights; the first that keeps the limits is kept."""
+SHARES = (1.0, 0.85, 0.7, 0.5, 0.35, 0.25, 0.15, 0.0)
+"""Of the change; the first that keeps the limits is kept."""
+LEAST_SMOOTHING = 0.5
+"""Share of the smoothing below which a field is trained instead."""
 
 LARGEST_BASE = 192
 SMOOTHING_REACH = 2.35
@@ -108,7 +110,7 @@ class FinetuneReport:
     handed_over
         Whether the field was smooth enough for its values to be handed over to a finer base.
     steps, kept_share
-        Training steps done, and the share of the change of the weights that was kept.
+        Training steps done, and the share of the change, by training or smoothing, that was kept.
     normal_error_before, normal_error_after
         Mean angle in degrees between autodiff's normals and the operator's on the field as it was,
         at points that were not trained on.
@@ -239,8 +241,10 @@ def finetune(
     steps, kept_share, handed_over = 0, 1.0, False
     successor = _successor(field, held_out.scale, limits.error) if hand_over else None
     if successor is not None:
-        tuned = Field(successor, field.normalization, field.report)
-        handed_over = limits.kept_by(tuned, MOST_NOISE)
+        module, unsmoothed = successor
+        tuned = Field(module, field.normalization, field.report)
+        kept_share = _take_back(module, unsmoothed, partial(limits.kept_by, tuned, MOST_NOISE))
+        handed_over = kept_share >= LEAST_SMOOTHING
     if not handed_over:
         taught = _ask(field, surface, POINTS, scale, operator, random, part(progress, 0.25, 0.5))
         module = copy.deepcopy(field.module)
@@ -362,10 +366,11 @@ def _ask(
     )
 
 
-def _successor(field: Field, scale: float, error: float) -> NeuralField | None:
+def _successor(field: Field, scale: float, error: float) -> tuple[NeuralField, State] | None:
     """A field with the given one's values, smoothed, in a base of twice the resolution.
 
-    Its network adds nothing. What smooths is the constant term of a local quadratic
+    Its network adds nothing. The second part of the result is its state with the values as they
+    are. What smooths is the constant term of a local quadratic
     fit on the lattice, axis by axis (Savitzky and Golay 1964), over about the operator's reach.
 
     Returns None if smoothing once more changes the values near the surface by more than a share of
@@ -381,18 +386,21 @@ def _successor(field: Field, scale: float, error: float) -> NeuralField | None:
     values = field.evaluate(module.base.nodes().float().to(field.device)).cpu().numpy()
     lattice = values.astype(np.float64).reshape([resolution] * 3)
     window = _quadratic_window(max(2, round(SMOOTHING_REACH * scale / module.base.cell)))
+    module.base.values.copy_(torch.from_numpy(lattice))
     lattice = _smoothed(lattice, window)
     near = np.abs(lattice) < 1.5 * module.base.cell
     if np.abs(_smoothed(lattice, window) - lattice)[near].mean() > SMOOTH_SHARE * error:
         return None
-    module.base.values.copy_(torch.from_numpy(lattice))
     module.encoding.load_state_dict(field.module.encoding.state_dict())
     module.decoder.load_state_dict(field.module.decoder.state_dict())
     with torch.no_grad():
         *_, output = module.decoder.layers
         for parameter in output.parameters():
             parameter.zero_()
-    return module.to(field.device)
+    module.to(field.device)
+    state = copy.deepcopy(module.state_dict())
+    module.base.values.copy_(torch.from_numpy(lattice))
+    return module, state
 
 
 def _smoothed(lattice: NDArray[np.float64], window: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -481,15 +489,15 @@ def direction_and_value_loss(
     return float(loss), slopes / np.float32(len(values))
 
 
-def _take_back(module: NeuralField, untrained: State, acceptable: Callable[[], bool]) -> float:
-    """Take the training back as far as needed; return the share that is kept.
+def _take_back(module: NeuralField, before: State, acceptable: Callable[[], bool]) -> float:
+    """Take the change of a module back as far as needed; return the share that is kept.
 
-    A share between moves every weight that part of its way.
+    A share between moves every number that part of its way.
     """
-    trained = copy.deepcopy(module.state_dict())
+    after = copy.deepcopy(module.state_dict())
     for share in SHARES:
         module.load_state_dict(
-            {name: torch.lerp(old, trained[name], share) for name, old in untrained.items()}
+            {name: torch.lerp(old, after[name], share) for name, old in before.items()}
         )
         if acceptable():
             break
