@@ -25,7 +25,9 @@ def _autodiff_error(field: fairfield.Field, points: np.ndarray, normals: np.ndar
     return float(angles_in_degrees(jets.normals, normals).mean())
 
 
-@pytest.mark.parametrize("shape", ["sphere", "torus", "metaballs"])
+@pytest.mark.parametrize(
+    "shape", ["sphere", "torus", pytest.param("metaballs", marks=pytest.mark.slow)]
+)
 def test_normals_by_autodiff_come_close_to_the_operator_s(shared_data: Path, shape: str) -> None:
     data = np.load(shared_data / "analytic" / f"{shape}_clean.npz")
     vertices, normals = data["vertices"].astype(float), data["normals"].astype(float)
