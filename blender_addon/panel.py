@@ -18,7 +18,7 @@ class _SidebarPanel:
 
 
 class MainPanel(_SidebarPanel, bpy.types.Panel):
-    """Fit, Smooth and Extract."""
+    """Fit, Refine, Smooth and Extract."""
 
     bl_idname = "FAIRFIELD_PT_main"
     bl_label = "Fairfield"
@@ -36,6 +36,7 @@ class MainPanel(_SidebarPanel, bpy.types.Panel):
         _setting(column, settings, "preset")
         _setting(column, settings, "units")
         column.operator("fairfield.fit", icon="MESH_ICOSPHERE")
+        column.operator("fairfield.refine", icon="BRUSH_DATA")
         _setting(column, settings, "scale_is_auto")
         if not settings.scale_is_auto:
             _setting(column, settings, "scale")
@@ -168,5 +169,10 @@ def _draw_report(layout: bpy.types.UILayout, context: bpy.types.Context, active:
         box = layout.box().column()
         box.label(text=f"{blender_object.name}: fitted in {report.seconds:.1f} s")
         box.label(text=f"Near-surface error: {report.error:.2g} ({report.relative_error:.2%})")
+        if report.noise_before is not None and report.noise_after is not None:
+            box.label(
+                text=f"Refined: noise of normals {report.noise_before:.2g}° to "
+                f"{report.noise_after:.2g}°"
+            )
         for warning in report.warnings:
             draw_sentence(box, context, warning, "ERROR")

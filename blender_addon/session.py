@@ -29,8 +29,14 @@ class Goal(Enum):
     """What a click asks for."""
 
     FIT = "fit"
+    REFINE = "refine"
     SMOOTH = "smooth"
     EXTRACT = "extract"
+
+    @property
+    def writes(self) -> bool:
+        """Whether the result belongs into the scene."""
+        return self in (Goal.SMOOTH, Goal.EXTRACT)
 
 
 @dataclass(frozen=True)
@@ -47,12 +53,16 @@ class FitReport:
         What the fit took.
     warnings
         Sentences of the backend.
+    noise_before, noise_after
+        For a refined field: how far its own normals are from the smooth ones, in degrees.
     """
 
     error: float
     relative_error: float
     seconds: float
     warnings: list[str]
+    noise_before: float | None = None
+    noise_after: float | None = None
 
 
 @dataclass
@@ -80,6 +90,9 @@ class Session:
         self.waiting: list[tuple[Goal, Work]] = []
         self.messages: list[str] = []
         self.reports: dict[int, FitReport] = {}
+        # The fields that were refined, by the name of their fit: it depends on the mesh alone, so
+        # that what is undone in the scene cannot get out of step with it.
+        self.refined: set[str] = set()
 
     @property
     def idle(self) -> bool:
@@ -110,7 +123,7 @@ class Session:
         if not found:
             raise SceneError(" ".join(problems))
         self._use_chosen_backend()
-        work = [Work(source, _job(goal, source, settings)) for source in found]
+        work = [Work(source, self._job(goal, source, settings)) for source in found]
         self.click = Click(goal, work, problems)
         self.messages = []
         read = {each.mesh for each in found}
@@ -196,6 +209,7 @@ class Session:
         """Cancel and forget everything that belongs to the open file."""
         self.forget_jobs()
         self.reports.clear()
+        self.refined.clear()
         self.messages = []
 
     def close(self) -> None:
@@ -222,21 +236,42 @@ class Session:
                 messages += work.source.warnings
                 messages += _unanswered(work)
                 self._keep_report(work)
-                if click.goal is not Goal.FIT:
+                if click.goal is Goal.REFINE:
+                    self.refined.add(job.fit_key)
+                elif click.goal is Goal.FIT:
+                    self.refined.discard(job.fit_key)
+                if click.goal.writes:
                     self.waiting.append((click.goal, work))
             elif job.message and job.message not in messages:
                 messages.append(job.message)
         self.messages = messages
 
+    def _job(self, goal: Goal, source: Source, settings: Any) -> Job:
+        """What a goal takes: Refine makes the later clicks use the refined field, Fit the plain."""
+        job = Job(
+            name=source.name,
+            vertices=source.vertices,
+            triangles=source.triangles,
+            fit=settings.fit_settings(),
+            points=source.points,
+            smooth=settings.smooth_settings() if goal is Goal.SMOOTH else None,
+            extract=settings.extract_settings() if goal is Goal.EXTRACT else None,
+        )
+        job.refine = goal is Goal.REFINE or (goal.writes and job.fit_key in self.refined)
+        return job
+
     def _keep_report(self, work: Work) -> None:
         report = work.job.report
         measured = report["near_surface_error"]
         relative_error = math.nan if measured is None else float(measured)
+        tuning = report.get("finetuning") or {}
         kept = FitReport(
             error=relative_error * float(report["half_extent"]),
             relative_error=relative_error,
             seconds=sum(float(each) for each in report["seconds"].values()),
             warnings=[str(each) for each in report["warnings"]],
+            noise_before=tuning.get("normal_error_before"),
+            noise_after=tuning.get("normal_error_after"),
         )
         for uid in work.source.objects:
             self.reports[uid] = kept
@@ -275,18 +310,6 @@ def _unanswered(work: Work) -> list[str]:
         f"{work.source.name}: {missing} of {len(work.source.points)} vertices have no answer, for "
         "instance because no closed surface is near them; they are grey in the overlay."
     ]
-
-
-def _job(goal: Goal, source: Source, settings: Any) -> Job:
-    return Job(
-        name=source.name,
-        vertices=source.vertices,
-        triangles=source.triangles,
-        fit=settings.fit_settings(),
-        points=source.points,
-        smooth=settings.smooth_settings() if goal is Goal.SMOOTH else None,
-        extract=settings.extract_settings() if goal is Goal.EXTRACT else None,
-    )
 
 
 def _held(goal: Goal, source: Source) -> bool:

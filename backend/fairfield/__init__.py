@@ -19,6 +19,7 @@ _HOME = {
     "TriangleMesh": ".mesh",
     "differentiate": ".operators",
     "extract": ".extraction",
+    "finetune": ".finetuning",
     "fit": ".fitting",
     "load": ".field",
     "smooth": ".smoothing",
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from .errors import Cancelled, FairfieldError
     from .extraction import extract
     from .field import Field, load
+    from .finetuning import finetune
     from .fitting import fit
     from .jets import Jets
     from .mesh import TriangleMesh

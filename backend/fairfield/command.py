@@ -94,6 +94,32 @@ def _fit(options: argparse.Namespace) -> int:
     return 0
 
 
+def _finetune(options: argparse.Namespace) -> int:
+    _require_suffix(options.output, (".safetensors",))
+    _require_folder(options.output)
+    from .field import load
+    from .finetuning import finetune
+    from .mesh import TriangleMesh
+
+    field = load(options.field, options.device)
+    mesh = TriangleMesh.load(options.mesh) if options.mesh else None
+    with _ProgressLine() as progress:
+        tuned = finetune(field, mesh, scale=options.scale, seed=options.seed, progress=progress)
+    tuned.save(options.output)
+    report = tuned.report.finetuning
+    assert report is not None
+    _report(
+        options,
+        {**report, "output": str(options.output)},
+        f"{options.output}: autodiff's normals are {report['normal_error_after']:.2f} degrees from "
+        f"the operator's, {report['normal_error_before']:.2f} before; mean distance to the "
+        f"{'mesh' if mesh else 'surface before'} {report['after']['distance_mean']:.2e} "
+        f"half-extents, {report['before']['distance_mean']:.2e} before; "
+        f"{sum(report['seconds'].values()):.1f} s",
+    )
+    return 0
+
+
 def _smooth(options: argparse.Namespace) -> int:
     from .mesh_files import check_suffix
 
@@ -144,7 +170,7 @@ def _smooth(options: argparse.Namespace) -> int:
 def _query(options: argparse.Namespace) -> int:
     _require_suffix(options.output, (".npz",))
     _require_folder(options.output)
-    names = [name.strip() for name in options.only.split(",")] if options.only else QUANTITIES
+    names = _words(options.only) or QUANTITIES
     unknown = [name for name in names if name not in QUANTITIES]
     if unknown:
         raise FairfieldError(
@@ -222,6 +248,38 @@ def _extract(options: argparse.Namespace) -> int:
         f"{options.output}: {len(mesh.vertices)} vertices, {len(mesh.triangles)} triangles",
     )
     return 0
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    _require_folder(options.output)
+    options.output.mkdir(exist_ok=True)
+    from .fields import KINDS
+    from .study import PARTS, run
+
+    parts = _words(options.only) or PARTS
+    start = time.perf_counter()
+    with _ProgressLine() as progress:
+        whole = run(
+            options.data,
+            options.output,
+            quick=options.quick,
+            parts=parts,
+            kinds=_words(options.fields) or KINDS,
+            pattern=options.shapes,
+            show=lambda text: print(text, file=sys.stderr if options.json else sys.stdout),
+            progress=progress,
+        )
+    seconds = time.perf_counter() - start
+    _report(
+        options,
+        {**whole, "seconds_total": seconds},
+        f"{options.output / 'evaluation.json'}: everything above, in {seconds:.0f} s",
+    )
+    return 0
+
+
+def _words(text: str | None) -> list[str]:
+    return [word.strip() for word in text.split(",")] if text else []
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -317,6 +375,20 @@ def _parser() -> argparse.ArgumentParser:
     smooth.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.{ply,npz}")
     smooth.set_defaults(run=_smooth)
 
+    finetune = commands.add_parser(
+        "finetune", help="train a field on until its own derivatives are smooth"
+    )
+    finetune.add_argument("field", type=Path, metavar="FIELD")
+    finetune.add_argument("-o", "--output", type=Path, required=True, metavar="FIELD")
+    finetune.add_argument(
+        "--mesh",
+        type=Path,
+        help="what the field was fitted to; the distance to it is measured and kept",
+    )
+    finetune.add_argument("--scale", type=_scale, default="auto", help='length, or "auto"')
+    finetune.add_argument("--seed", type=int, default=0)
+    finetune.set_defaults(run=_finetune)
+
     query = commands.add_parser("query", help="value and derivatives at given points")
     query.add_argument("field", type=Path, metavar="FIELD")
     query.add_argument("points", type=Path, metavar="POINTS.npy", help="(N, 3) array")
@@ -349,6 +421,25 @@ def _parser() -> argparse.ArgumentParser:
     )
     extract.set_defaults(run=_extract)
 
+    evaluate = commands.add_parser(
+        "evaluate", help="measure every field and operator on shapes with exact truth"
+    )
+    evaluate.add_argument(
+        "--data",
+        type=Path,
+        default=Path(os.environ.get("FAIRFIELD_SHARED") or "../shared") / "data" / "analytic",
+        help="folder of the shapes' .npz files (default: data/analytic in FAIRFIELD_SHARED)",
+    )
+    evaluate.add_argument("-o", "--output", type=Path, default=Path("evaluation"), metavar="FOLDER")
+    evaluate.add_argument("--quick", action="store_true", help="clean shapes, preset draft")
+    evaluate.add_argument(
+        "--only", metavar="PARTS", help="some of operators, scales, weights, spectrum, circle"
+    )
+    evaluate.add_argument("--fields", metavar="KINDS", help="some of the kinds of field")
+    evaluate.add_argument("--shapes", metavar="PATTERN", help='which shapes, such as "torus_*"')
+    evaluate.add_argument("--json", action="store_true", help="report on standard output")
+    evaluate.set_defaults(run=_evaluate)
+
     serve = commands.add_parser("serve", help="serve frames on standard input and output")
     serve.add_argument("--threads", type=int, default=0, help="default: all cores but one")
     serve.set_defaults(run=_serve)
@@ -356,7 +447,7 @@ def _parser() -> argparse.ArgumentParser:
     warm_up = commands.add_parser("warm-up", help="compile for this processor ahead of use")
     warm_up.set_defaults(run=_warm_up)
 
-    for command in (fit, smooth, query, extract):
+    for command in (fit, finetune, smooth, query, extract):
         command.add_argument("--device", default="auto", help="auto (default), cuda, mps or cpu")
         command.add_argument("--json", action="store_true", help="report on standard output")
     return parser

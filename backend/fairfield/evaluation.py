@@ -22,9 +22,12 @@ class Evaluator:
     """Evaluates a field, or its base alone, without gradients, as fast as its device allows."""
 
     def __init__(self, module: NeuralField) -> None:
-        from .fused import FusedEvaluator, reason_unavailable
+        from .fused import FusedBase, FusedEvaluator, reason_base_unavailable, reason_unavailable
 
         self._module = module
+        self._fused_base = (
+            FusedBase(module, thread_count()) if reason_base_unavailable(module) is None else None
+        )
         usable = reason_unavailable(module) is None
         self._fused = FusedEvaluator(module, thread_count()) if usable else None
         self._limit = RowLimit(TORCH_ROWS)
@@ -52,12 +55,15 @@ class Evaluator:
     def _in_cube(self, points: Tensor) -> Tensor:
         if self._fused is not None:
             return _fused_values(self._fused.field_values, points)
-        return self._torch_values(lambda chunk: self._module(chunk)[:, 0], points)
+        if self._fused_base is not None:
+            values = self._torch_values(lambda part: self._module.correction(part)[:, 0], points)
+            return self.base(points) + self._module.base.cell * values
+        return self._torch_values(lambda part: self._module(part)[:, 0], points)
 
     def base(self, points: Tensor) -> Tensor:
         """Values (N,) of the coarse base at (N, d) points of the cube."""
-        if self._fused is not None:
-            return _fused_values(self._fused.base_values, points)
+        if self._fused_base is not None:
+            return _fused_values(self._fused_base, points)
         return self._torch_values(self._module.base, points)
 
     @torch.no_grad()

@@ -50,6 +50,8 @@ class FitReport:
         What was changed in the copy that was fitted, by kind, with counts.
     warnings
         Sentences for the user.
+    finetuning
+        A `FinetuneReport` as plain values, if the field was fine-tuned.
     """
 
     preset: str
@@ -63,6 +65,7 @@ class FitReport:
     triangles: int
     repairs: dict[str, int] = dataclass_field(default_factory=dict)
     warnings: list[str] = dataclass_field(default_factory=list)
+    finetuning: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values."""

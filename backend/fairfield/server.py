@@ -25,6 +25,7 @@ from . import __version__, wire
 from .errors import Cancelled, FairfieldError
 from .extraction import extract_with_jets
 from .field import Field, load
+from .finetuning import finetune
 from .fitting import fit
 from .fused import warm_up
 from .mesh import TriangleMesh
@@ -122,6 +123,7 @@ class Server:
         }
         self._jobs: dict[str, Job] = {
             "fit": self._fit,
+            "finetune": self._finetune,
             "smooth": self._smooth,
             "extract": self._extract,
             "load": self._load,
@@ -289,6 +291,22 @@ class Server:
             progress=progress,
         )
         self._fields[key] = field
+        return _described(key, field), {}
+
+    def _finetune(
+        self, parameters: Parameters, arrays: Arrays, progress: ProgressCallback
+    ) -> Answer:
+        mesh = None
+        if "vertices" in arrays:
+            mesh = TriangleMesh(_table(arrays, "vertices"), _table(arrays, "triangles"))
+        key = parameters.text("tuned_field")
+        self._fields[key] = field = finetune(
+            self._field(parameters),
+            mesh,
+            scale=parameters.scale("auto") or "auto",
+            seed=parameters.integer("seed", 0),
+            progress=progress,
+        )
         return _described(key, field), {}
 
     def _smooth(self, parameters: Parameters, arrays: Arrays, progress: ProgressCallback) -> Answer:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .fields import NeuralField
+from .fused.trainer import LossOfValues
 from .memory import RowLimit
 from .threads import thread_count
 
@@ -24,7 +25,10 @@ SIREN_GRADIENT_CLIP = 1.0
 
 
 class Trainer(Protocol):
-    """Adam on the loss mean(weights * |correction(points) - targets|) of a `NeuralField`."""
+    """Adam on the loss mean(weights * |correction(points) - targets|) of a `NeuralField`.
+
+    Or on any other loss of the network's values.
+    """
 
     def step(
         self,
@@ -37,6 +41,19 @@ class Trainer(Protocol):
         """Take one step on (B, 3) points of the cube; return the loss before it.
 
         The first learning rate is that of the encoding, whether it has a table or not.
+        """
+        ...
+
+    def step_on(
+        self,
+        points: NDArray[np.float32],
+        loss: LossOfValues,
+        learning_rate_table: float,
+        learning_rate_decoder: float,
+    ) -> float:
+        """Take one step on a loss of the values of `correction` at (B, 3) points; return the loss.
+
+        `loss` is called once.
         """
         ...
 
@@ -70,15 +87,9 @@ class TorchTrainer:
         learning_rate_decoder: float,
     ) -> float:
         """See `Trainer.step`."""
-        for group, rate in zip(
-            self._optimizer.param_groups, (learning_rate_table, learning_rate_decoder), strict=True
-        ):
-            group["lr"] = rate
         batch = self._tensor(points), self._tensor(targets), self._tensor(weights)
         loss = self._limit(lambda rows: self._backward(batch, rows), len(points))
-        if self._module.config.kind == "siren":
-            nn.utils.clip_grad_norm_(self._module.parameters(), SIREN_GRADIENT_CLIP)
-        self._optimizer.step()
+        self._take_step(learning_rate_table, learning_rate_decoder)
         return loss
 
     def _backward(self, batch: tuple[Tensor, Tensor, Tensor], rows: int) -> float:
@@ -91,6 +102,28 @@ class TorchTrainer:
             loss.backward()
             total += float(loss.detach())
         return total
+
+    def step_on(
+        self,
+        points: NDArray[np.float32],
+        loss: LossOfValues,
+        learning_rate_table: float,
+        learning_rate_decoder: float,
+    ) -> float:
+        """See `Trainer.step_on`."""
+        values = self._module.correction(self._tensor(points))[:, 0]
+        value, slopes = loss(values.detach().cpu().numpy())
+        self._optimizer.zero_grad()
+        values.backward(self._tensor(slopes))
+        self._take_step(learning_rate_table, learning_rate_decoder)
+        return value
+
+    def _take_step(self, *learning_rates: float) -> None:
+        for group, rate in zip(self._optimizer.param_groups, learning_rates, strict=True):
+            group["lr"] = rate
+        if self._module.config.kind == "siren":
+            nn.utils.clip_grad_norm_(self._module.parameters(), SIREN_GRADIENT_CLIP)
+        self._optimizer.step()
 
     def _tensor(self, array: NDArray[np.float32]) -> Tensor:
         return torch.as_tensor(array, device=self._device)

@@ -1,4 +1,4 @@
-"""The artist's jobs: fit, smooth and extract chained over meshes, run one after another.
+"""The artist's jobs: fit, refine, smooth and extract chained over meshes, one after another.
 
 A `Job` says what is wanted of one mesh. The `JobQueue` works out which requests that takes (a field
 that the backend still has is not fitted again), sends one at a time, and hands jobs back when they
@@ -35,6 +35,8 @@ KEPT_FIELDS = 8
 CANCEL_SECONDS = 5.0
 
 SCALE_AUTO = "auto"
+# What the name of a refined field ends with.
+REFINED = "-refined"
 Scale = float | str
 
 
@@ -78,13 +80,19 @@ class Step(Enum):
     """One request of a job; the value is its method on the wire."""
 
     FIT = "fit"
+    REFINE = "finetune"
     SMOOTH = "smooth"
     EXTRACT = "extract"
 
 
-_VERBS = {Step.FIT: "Fitting", Step.SMOOTH: "Smoothing", Step.EXTRACT: "Extracting"}
+_VERBS = {
+    Step.FIT: "Fitting",
+    Step.REFINE: "Refining",
+    Step.SMOOTH: "Smoothing",
+    Step.EXTRACT: "Extracting",
+}
 # How long the steps take in relation to each other, for one progress bar over all of them.
-_WEIGHTS = {Step.FIT: 6.0, Step.SMOOTH: 1.0, Step.EXTRACT: 2.0}
+_WEIGHTS = {Step.FIT: 6.0, Step.REFINE: 3.0, Step.SMOOTH: 1.0, Step.EXTRACT: 2.0}
 
 
 @dataclass(frozen=True)
@@ -111,6 +119,8 @@ class Job:
         (N, 3), where to smooth; needed with `smooth`.
     smooth, extract
         Settings of these steps; None leaves a step out.
+    refine
+        Whether to fine-tune the field after the fit; the other steps use what comes of it.
     """
 
     name: str
@@ -120,6 +130,7 @@ class Job:
     points: np.ndarray | None = None
     smooth: SmoothSettings | None = None
     extract: ExtractSettings | None = None
+    refine: bool = False
     state: JobState = JobState.WAITING
     message: str = ""
     report: dict[str, Any] = field(default_factory=dict)
@@ -127,7 +138,12 @@ class Job:
     extracted: Outcome | None = None
 
     def __post_init__(self) -> None:
-        self.key = field_key(self.vertices, self.triangles, self.fit)
+        self.fit_key = field_key(self.vertices, self.triangles, self.fit)
+
+    @property
+    def key(self) -> str:
+        """The name of the field that is smoothed and extracted."""
+        return self.fit_key + REFINED if self.refine else self.fit_key
 
     @property
     def ended(self) -> bool:
@@ -307,7 +323,7 @@ class JobQueue:
 
     def _next_step(self, job: Job) -> Step | None:
         if job.key not in self._reports:
-            return Step.FIT
+            return Step.REFINE if job.fit_key in self._reports else Step.FIT
         if job.smooth is not None and job.smoothed is None:
             return Step.SMOOTH
         if job.extract is not None and job.extracted is None:
@@ -318,7 +334,7 @@ class JobQueue:
         assert self.backend is not None
         params, arrays = _request(job, step)
         if step is not Step.FIT:
-            self._reports.move_to_end(job.key)
+            self._reports.move_to_end(job.fit_key if step is Step.REFINE else job.key)
         self._flight = _InFlight(step, self.backend.send(step.value, params, arrays))
 
     def _handle(self, event: Event) -> None:
@@ -348,8 +364,9 @@ class JobQueue:
         if job is None:  # dropped meanwhile; a field that was fitted is still of use
             return
         outcome = Outcome(answer.result, answer.arrays)
-        if step is Step.FIT:
-            self._reports[job.key] = answer.result.get("report", {})
+        if step in (Step.FIT, Step.REFINE):
+            key = job.fit_key if step is Step.FIT else job.key
+            self._reports[key] = answer.result.get("report", {})
             self._release_surplus()
         elif step is Step.SMOOTH:
             job.smoothed = outcome
@@ -364,7 +381,8 @@ class JobQueue:
             self._finish_current(JobState.CANCELLED)
         elif refusal.code == wire.UNKNOWN_FIELD and not self._retried:
             self._retried = True
-            self._reports.pop(job.key, None)
+            for key in {job.key, job.fit_key}:
+                self._reports.pop(key, None)
         else:
             self._finish_current(JobState.FAILED, f"{job.name}: {refusal.message}")
 
@@ -405,7 +423,12 @@ class JobQueue:
 
 
 def _steps(job: Job) -> list[Step]:
-    wanted = {Step.FIT: job.fit, Step.SMOOTH: job.smooth, Step.EXTRACT: job.extract}
+    wanted = {
+        Step.FIT: job.fit,
+        Step.REFINE: job.refine or None,
+        Step.SMOOTH: job.smooth,
+        Step.EXTRACT: job.extract,
+    }
     return [step for step, settings in wanted.items() if settings is not None]
 
 
@@ -414,12 +437,15 @@ def _request(job: Job, step: Step) -> tuple[dict[str, Any], dict[str, np.ndarray
     if step is Step.FIT:
         fit = job.fit
         params = {
-            "field": job.key,
+            "field": job.fit_key,
             "preset": fit.preset,
             "seed": fit.seed,
             "kind": fit.kind,
             "device": fit.device,
         }
+        return params, {"vertices": job.vertices, "triangles": job.triangles}
+    if step is Step.REFINE:
+        params = {"field": job.fit_key, "tuned_field": job.key}
         return params, {"vertices": job.vertices, "triangles": job.triangles}
     if step is Step.SMOOTH:
         assert job.smooth is not None

@@ -12,12 +12,14 @@ from . import (
     fit,
     install_backend,
     overlay,
+    refine,
     remove_backend,
     smooth,
 )
 
 CLASSES = (
     fit.FitOperator,
+    refine.RefineOperator,
     smooth.SmoothOperator,
     extract.ExtractOperator,
     cancel.CancelOperator,

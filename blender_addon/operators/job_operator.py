@@ -1,4 +1,4 @@
-"""What Fit, Smooth and Extract have in common: a button starts a job, a script waits for it."""
+"""What Fit, Refine, Smooth and Extract share: a button starts a job, a script waits for it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class JobOperator:
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Start the job and wait until its results are written."""
-        if self.goal is not Goal.FIT and context.mode != "OBJECT":
+        if self.goal.writes and context.mode != "OBJECT":
             mode = context.active_object.mode.replace("_", " ").title()
             self.report({"ERROR"}, f"Results are written in Object Mode; leave {mode} Mode first.")
             return {"CANCELLED"}

@@ -117,6 +117,32 @@ def test_a_second_click_uses_the_live_field(sphere, job):
     assert job.session.queue.backend is backend
 
 
+def test_smooth_after_refine_uses_the_refined_field_and_fit_goes_back(sphere, job, read):
+    ball = sphere()
+    bpy.ops.fairfield.smooth()
+    plain = read(ball, "smooth_normal")
+    assert bpy.ops.fairfield.refine() == {"FINISHED"}
+    report = job.session.reports[ball.session_uid]
+    assert report.noise_after < report.noise_before
+    np.testing.assert_array_equal(read(ball, "smooth_normal"), plain)  # nothing is written yet
+    bpy.ops.fairfield.smooth()
+    refined = read(ball, "smooth_normal")
+    assert 0 < np.abs(refined - plain).max() < 0.1
+    bpy.ops.fairfield.fit()
+    bpy.ops.fairfield.smooth()
+    np.testing.assert_array_equal(read(ball, "smooth_normal"), plain)
+
+
+def test_a_changed_mesh_is_not_taken_for_the_refined_one(sphere, job):
+    ball = sphere()
+    bpy.ops.fairfield.refine()
+    ball.data.vertices[0].co.z += 0.01
+    ball.data.update()
+    bpy.ops.fairfield.smooth()
+    assert job.session.reports[ball.session_uid].noise_after is None
+    ball.data.vertices[0].co.z -= 0.01
+
+
 def test_a_report_is_kept_for_the_panel(sphere, job):
     ball = sphere()
     bpy.ops.fairfield.fit()

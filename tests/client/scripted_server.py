@@ -52,6 +52,10 @@ def answer(frame: wire.Frame, fields: set[str], behaviour: str) -> None:
                 {"mean_curvature": np.arange(rows, dtype=np.float32)},
             )
         )
+    elif method == "finetune":
+        fields.add(params["tuned_field"])
+        report = {"near_surface_error": 0.001, "finetuning": {"normal_error_after": 0.1}}
+        send(wire.response(identifier, {"report": report}))
     elif method == "extract":
         send(wire.response(identifier, {}, {"vertices": np.zeros((4, 3), np.float32)}))
     elif method == "release":

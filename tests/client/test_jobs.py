@@ -80,6 +80,29 @@ def test_smooth_alone_fits_first_and_extract_reuses_the_field(queue_of, run):
     assert len(starter.started) == 1
 
 
+def test_refine_fits_first_and_smooth_uses_what_came_of_it(queue_of, run):
+    queue, _ = queue_of("good")
+    refined = job(refine=True)
+    run(queue, refined)
+    assert refined.state is JobState.DONE
+    assert refined.report["finetuning"] == {"normal_error_after": 0.1}
+    smoothed = job(refine=True, smooth=SmoothSettings())
+    plain = job(smooth=SmoothSettings())
+    assert smoothed.key == refined.key != plain.key == refined.fit_key
+    run(queue, smoothed, plain)
+    assert "finetuning" in smoothed.report
+    assert "finetuning" not in plain.report
+
+
+def test_a_refined_field_that_was_lost_is_fitted_and_refined_again(queue_of, run):
+    queue, _ = queue_of("forgets-once")
+    lost = job(refine=True, smooth=SmoothSettings())
+    run(queue, lost)
+    assert lost.state is JobState.DONE
+    assert "finetuning" in lost.report
+    assert lost.smoothed is not None
+
+
 def test_a_changed_mesh_or_setting_is_another_field():
     mesh = np.eye(3), np.array([[0, 1, 2]], np.int32)
     key = field_key(*mesh, FitSettings())

@@ -63,6 +63,19 @@ def test_fit_takes_the_kind_of_field(folder: Path) -> None:
     assert fairfield.load(output).module.config.kind == "tri-plane"
 
 
+def test_finetune_reports_and_saves(folder: Path) -> None:
+    output = folder / "tuned.safetensors"
+    options = ("--mesh", folder / "sphere.ply", "--json")
+    result = _run("finetune", folder / "sphere.safetensors", "-o", output, *options)
+    assert result.returncode == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert report["normal_error_after"] < report["normal_error_before"]
+    assert report["reference"] == "mesh"
+    saved = fairfield.load(output).report.finetuning
+    assert saved is not None
+    assert saved["normal_error_after"] == report["normal_error_after"]
+
+
 def test_smooth_answers_for_every_vertex_in_order(folder: Path) -> None:
     result = _run(
         "smooth",

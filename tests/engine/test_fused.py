@@ -126,7 +126,7 @@ class TestValues:
         # Measured: at most 1.5e-5 from torch's values, which are as far from those in float64.
         np.testing.assert_allclose(values, torch_values(field, points), atol=5e-5)
 
-    @pytest.mark.parametrize("resolution", [2, 33])
+    @pytest.mark.parametrize("resolution", [4, 5, 33])
     def test_of_base_and_whole_field_agree_with_torch(self, resolution: int) -> None:
         field = random_field(replace(CONFIGS["dense"], base_resolution=resolution))
         torch.nn.init.uniform_(field.base.values, -1, 1)
@@ -215,6 +215,20 @@ class TestGradients:
             tolerance = 3e-5 * np.abs(expected[name]).max()
             np.testing.assert_allclose(gradient, expected[name], rtol=0, atol=tolerance)
 
+    @pytest.mark.parametrize("count", [1, 128, 1001])
+    def test_from_given_slopes_agree_with_torch(self, field: NeuralField, count: int) -> None:
+        points = off_the_kinks(field, count)
+        slopes = np.random.default_rng(count).standard_normal(count).astype(np.float32)
+        gradients = FusedTrainer(field, threads=2).gradients_from(points, slopes)
+        twin = exact(field)
+        names, parameters = zip(*twin.named_parameters(), strict=True)
+        values = twin.correction(torch.from_numpy(points).double())[:, 0]
+        expected = torch.autograd.grad(values, parameters, torch.from_numpy(slopes).double())
+        assert list(gradients) == list(names)
+        for name, exactly in zip(names, expected, strict=True):
+            tolerance = 3e-5 * float(exactly.abs().max())
+            np.testing.assert_allclose(gradients[name], exactly.numpy(), rtol=0, atol=tolerance)
+
     def test_is_zero_where_the_error_is_zero(self) -> None:
         field = random_field(CONFIGS["dense"])
         points = random_points(256)
@@ -259,6 +273,22 @@ class TestSteps:
                 torch.testing.assert_close(
                     parameter[ordinary], twin.get_parameter(name)[ordinary], rtol=0, atol=1e-6
                 )
+
+    def test_on_a_given_loss_equal_those_on_the_built_in_one(self, field: NeuralField) -> None:
+        twin = random_field(field.config)
+        trainers = FusedTrainer(field, threads=2), FusedTrainer(twin, threads=2)
+        for step in range(3):
+            points, targets, weights = batch = random_batch(1000, seed=step)
+
+            def loss(values: np.ndarray, targets=targets, weights=weights) -> tuple:
+                error = values - targets
+                slopes = weights * np.sign(error) / np.float32(len(values))
+                return float((weights * np.abs(error)).mean(dtype=np.float64)), slopes
+
+            expected = trainers[0].step(*batch, 1e-2, 1e-3)
+            assert trainers[1].step_on(points, loss, 1e-2, 1e-3) == pytest.approx(expected)
+        for name, parameter in field.named_parameters():
+            torch.testing.assert_close(parameter, twin.get_parameter(name), rtol=0, atol=1e-6)
 
     def test_leave_rows_without_a_gradient_alone(self) -> None:
         field = random_field(CONFIGS["dense and hashed"])

@@ -157,6 +157,18 @@ def test_save_load_and_release(fitted: Client, tmp_path) -> None:
     assert "/no/such/folder/x" in refusal["message"]
 
 
+def test_finetune_makes_another_field(fitted: Client) -> None:
+    answer = fitted.call("finetune", {"field": "ball", "tuned_field": "tuned"}).header["result"]
+    assert answer["field"] == "tuned"
+    tuning = answer["report"]["finetuning"]
+    assert tuning["normal_error_after"] < tuning["normal_error_before"]
+    points = np.eye(3)
+    for field in ("ball", "tuned"):
+        assert "result" in fitted.call("smooth", {"field": field}, points=points).header
+    refused = fitted.fail("finetune", {"field": "nothing", "tuned_field": "tuned"})
+    assert refused["code"] == wire.UNKNOWN_FIELD
+
+
 def test_fit_takes_the_kind_of_field(fitted: Client, tmp_path) -> None:
     vertices, triangles = icosphere(subdivisions=2)
     mesh = {"vertices": vertices, "triangles": triangles.astype(np.int32)}

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..errors import FieldFileError, SettingError
-from .coarse_grid import CoarseGrid
+from .coarse_grid import SUPPORT, CoarseGrid
 from .decoder import Decoder, DecoderConfig
 from .hash_grid import HashGrid, HashGridConfig, grid_levels
 from .siren import Siren, SirenConfig, initialize_after_sines
@@ -28,7 +28,7 @@ ENCODINGS: dict[str, type[EncodingConfig]] = {
 fit the table."""
 
 KINDS = tuple(ENCODINGS)
-BASE_RESOLUTIONS = (2, 512)
+BASE_RESOLUTIONS = (SUPPORT, 512)
 
 
 @dataclass(frozen=True)

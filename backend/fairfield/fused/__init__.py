@@ -9,8 +9,15 @@ is the reference and the fallback: ask `reason_unavailable` first.
 
 from __future__ import annotations
 
-from .availability import reason_unavailable, warm_up
-from .evaluator import FusedEvaluator
+from .availability import reason_base_unavailable, reason_unavailable, warm_up
+from .evaluator import FusedBase, FusedEvaluator
 from .trainer import FusedTrainer
 
-__all__ = ["FusedEvaluator", "FusedTrainer", "reason_unavailable", "warm_up"]
+__all__ = [
+    "FusedBase",
+    "FusedEvaluator",
+    "FusedTrainer",
+    "reason_base_unavailable",
+    "reason_unavailable",
+    "warm_up",
+]

@@ -7,6 +7,7 @@ import functools
 import numpy as np
 import torch
 
+from ..fields.coarse_grid import SUPPORT
 from ..fields.decoder import DecoderConfig
 from ..fields.hash_grid import MAX_LEVELS, HashGridConfig
 from ..fields.neural_field import FieldConfig, NeuralField
@@ -20,6 +21,14 @@ def reason_unavailable(module: NeuralField) -> str | None:
     """Return why the fused kernels cannot be used for a field, as one sentence, or None."""
     reason = _unsupported(module)
     return _reason_not_compiled() if reason is None else reason
+
+
+def reason_base_unavailable(module: NeuralField) -> str | None:
+    """Return why the kernels cannot evaluate a field's base, whatever its kind, or None."""
+    values = module.base.values
+    if values.device.type != "cpu" or values.dtype != torch.float32 or values.ndim != 3:
+        return "The kernels need a base in space, in float32 on the CPU."
+    return _reason_not_compiled()
 
 
 def warm_up(threads: int) -> str | None:
@@ -83,7 +92,7 @@ def _rehearse(threads: int) -> None:
             FieldConfig(
                 encoding=HashGridConfig(levels=min(threads, MAX_LEVELS)),
                 decoder=DecoderConfig(width=TILE),
-                base_resolution=2,
+                base_resolution=SUPPORT,
             )
         )
     finally:
@@ -94,3 +103,4 @@ def _rehearse(threads: int) -> None:
     trainer = FusedTrainer(module, threads)
     trainer.gradients(points, ones, ones)
     trainer.step(points, ones, ones, 0.0, 0.0)
+    trainer.step_on(points, lambda values: (0.0, values), 0.0, 0.0)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
 from ..fields.neural_field import NeuralField
+from .evaluator import FusedEvaluator
 from .layout import (
     AdamStep,
     DecoderArrays,
@@ -20,6 +23,9 @@ from .layout import (
 from .loading import load_kernels
 from .threads import run_shares, share_bounds
 
+LossOfValues = Callable[[NDArray[np.float32]], tuple[float, NDArray[np.float32]]]
+"""From a network's values, (B,), to a loss and its gradient by them, (B,)."""
+
 _BLOCKS_PER_GROUP = 4
 """Gradients of the decoder are summed within a group of blocks, then over the groups, so that the
 order of the additions does not depend on the number of threads."""
@@ -28,9 +34,9 @@ order of the additions does not depend on the number of threads."""
 class FusedTrainer:
     """Trains a field's network on the CPU with Adam, many times faster than torch.
 
-    The loss is mean(weights * |correction(points) - targets|). A feature of the table whose
-    gradient is exactly zero in a step keeps its value and its moments (sparse Adam); the decoder is
-    always updated.
+    The loss is mean(weights * |correction(points) - targets|), or any other of the network's
+    values. A feature of the table whose gradient is exactly zero in a step keeps its value and its
+    moments (sparse Adam); the decoder is always updated.
 
     Parameters
     ----------
@@ -56,6 +62,7 @@ class FusedTrainer:
         self._betas = betas
         self._epsilon = epsilon
         self._steps = 0
+        self._evaluate = FusedEvaluator(module, threads)
         grid = hash_grid(module)
         self._levels = level_arrays(grid.levels)
         decoder = decoder_arrays(module)
@@ -82,6 +89,56 @@ class FusedTrainer:
         """
         decoder = decoder_arrays(self._module)
         loss, gradient = self._backward(points, targets, weights, decoder)
+        self._take_step(decoder, gradient, learning_rate_table, learning_rate_decoder)
+        return loss
+
+    def step_on(
+        self,
+        points: NDArray[np.float32],
+        loss: LossOfValues,
+        learning_rate_table: float,
+        learning_rate_decoder: float,
+    ) -> float:
+        """Take one step on any loss of the network's values at (B, 3) points.
+
+        `loss` is called once, with the (B,) values; it returns the loss and its gradient by them,
+        (B,). Returns the loss before the step.
+        """
+        value, slopes = loss(self._evaluate(points))
+        decoder = decoder_arrays(self._module)
+        gradient = self._backward_from(points, slopes, decoder)
+        self._take_step(decoder, gradient, learning_rate_table, learning_rate_decoder)
+        return value
+
+    def gradients(
+        self,
+        points: NDArray[np.float32],
+        targets: NDArray[np.float32],
+        weights: NDArray[np.float32],
+    ) -> tuple[float, dict[str, NDArray[np.float32]]]:
+        """Return the loss and its gradient by each of the module's parameters, without a step."""
+        loss, decoder = self._backward(points, targets, weights, decoder_arrays(self._module))
+        return loss, self._named(decoder)
+
+    def gradients_from(
+        self, points: NDArray[np.float32], slopes: NDArray[np.float32]
+    ) -> dict[str, NDArray[np.float32]]:
+        """Return a loss's gradient by each parameter, from that by the values, (B,)."""
+        return self._named(self._backward_from(points, slopes, decoder_arrays(self._module)))
+
+    def _named(self, decoder: DecoderArrays) -> dict[str, NDArray[np.float32]]:
+        """The gradient that the last way back left, by the names of the parameters."""
+        table = np.zeros_like(table_array(self._module))
+        self._kernels.table_gradient(self._levels, self._unit, self._upstream, table)
+        return {"encoding.table": table, **named_gradients(self._module, decoder)}
+
+    def _take_step(
+        self,
+        decoder: DecoderArrays,
+        gradient: DecoderArrays,
+        learning_rate_table: float,
+        learning_rate_decoder: float,
+    ) -> None:
         self._steps += 1
         self._update_table(self._adam(learning_rate_table))
         adam = self._adam(learning_rate_decoder)
@@ -96,19 +153,6 @@ class FusedTrainer:
                 adam,
             )
         store_input_weight(self._module, decoder)
-        return loss
-
-    def gradients(
-        self,
-        points: NDArray[np.float32],
-        targets: NDArray[np.float32],
-        weights: NDArray[np.float32],
-    ) -> tuple[float, dict[str, NDArray[np.float32]]]:
-        """Return the loss and its gradient by each of the module's parameters, without a step."""
-        loss, decoder = self._backward(points, targets, weights, decoder_arrays(self._module))
-        table = np.zeros_like(table_array(self._module))
-        self._kernels.table_gradient(self._levels, self._unit, self._upstream, table)
-        return loss, {"encoding.table": table, **named_gradients(self._module, decoder)}
 
     def _backward(
         self,
@@ -144,6 +188,36 @@ class FusedTrainer:
         run_shares(self._threads, train)
         gradient = DecoderArrays(*(array.sum(axis=0) for array in self._group_gradients))
         return float(self._losses.sum() / len(points)), gradient
+
+    def _backward_from(
+        self,
+        points: NDArray[np.float32],
+        slopes: NDArray[np.float32],
+        decoder: DecoderArrays,
+    ) -> DecoderArrays:
+        """Return the decoder's gradient; leave what the table's needs in buffers."""
+        points = np.ascontiguousarray(points, np.float32)
+        slopes = np.ascontiguousarray(slopes, np.float32)
+        self._reserve(-(-len(points) // self._kernels.BLOCK), decoder)
+        table = table_array(self._module)
+        groups = len(self._losses)
+
+        def back(share: int) -> None:
+            self._kernels.backward_groups(
+                *share_bounds(share, self._threads, groups),
+                _BLOCKS_PER_GROUP,
+                points,
+                slopes,
+                self._levels,
+                table,
+                decoder,
+                self._unit,
+                self._upstream,
+                self._group_gradients,
+            )
+
+        run_shares(self._threads, back)
+        return DecoderArrays(*(array.sum(axis=0) for array in self._group_gradients))
 
     def _update_table(self, adam: AdamStep) -> None:
         table = table_array(self._module).reshape(-1)

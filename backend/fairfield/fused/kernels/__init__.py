@@ -15,6 +15,7 @@ from __future__ import annotations
 from .entry import (
     ENTRY_POINTS,
     adam_dense,
+    backward_groups,
     evaluate_blocks,
     evaluate_lattice_blocks,
     table_gradient,
@@ -27,6 +28,7 @@ __all__ = [
     "BLOCK",
     "ENTRY_POINTS",
     "adam_dense",
+    "backward_groups",
     "evaluate_blocks",
     "evaluate_lattice_blocks",
     "table_gradient",

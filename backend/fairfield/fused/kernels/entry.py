@@ -14,7 +14,7 @@ from .decoding import decode_block, decoder_gradient, weighted_absolute_error
 from .encoding import encode_block, load_block, scatter_level
 from .lattice import interpolate_lattice
 from .options import BLOCK, LANES, ZERO, Floats, Index, Indices, entry_point, inlined
-from .workspace import new_workspace
+from .workspace import Workspace, new_workspace
 
 
 @inlined
@@ -104,17 +104,80 @@ def train_groups(
         for block in range(group * blocks_per_group, last_block):
             first = np.uint64(block * BLOCK)
             count = points_in_block(block, total)
-            load_block(points, first, count, unit[block], work.taint)
-            encode_block(levels, table, unit[block], work.rows, work.weights, work.encoded)
-            decode_block(decoder, work.encoded, work.hidden1, work.hidden2, work.values)
-            for i in range(LANES):
-                work.values[i] += work.taint[i]
+            go_forward(points, first, count, levels, table, decoder, unit[block], work)
             losses[group] += weighted_absolute_error(
                 work.values, targets, weights, first, count, gradient_factor, upstream_values
             )
-            decoder_gradient(decoder, work, upstream_values, gradient, work.encoded_gradient)
-            for level in range(upstream.shape[0]):
-                upstream[level, block] = work.encoded_gradient[2 * level : 2 * level + 2]
+            go_back(decoder, work, upstream_values, gradient, upstream, block)
+
+
+@entry_point
+def backward_groups(
+    first_group: int,
+    last_group: int,
+    blocks_per_group: int,
+    points: Floats,
+    slopes: Floats,
+    levels: LevelArrays,
+    table: Floats,
+    decoder: DecoderArrays,
+    unit: Floats,
+    upstream: Floats,
+    gradients: DecoderArrays,
+) -> None:
+    """Do what `train_groups` does for any loss, from its gradient by the network's values, (N,).
+
+    The way forward is taken again, which costs less than keeping its results.
+    """
+    work = new_workspace(decoder)
+    upstream_values = np.empty(BLOCK, np.float32)
+    total = slopes.shape[0]
+    for group in range(first_group, last_group):
+        gradient = group_gradient(gradients, group)
+        last_block = min((group + 1) * blocks_per_group, unit.shape[0])
+        for block in range(group * blocks_per_group, last_block):
+            first = np.uint64(block * BLOCK)
+            count = points_in_block(block, total)
+            go_forward(points, first, count, levels, table, decoder, unit[block], work)
+            for i in range(ZERO, count):
+                upstream_values[i] = slopes[first + i]
+            for i in range(count, LANES):
+                upstream_values[i] = np.float32(0)
+            go_back(decoder, work, upstream_values, gradient, upstream, block)
+
+
+@inlined
+def go_forward(
+    points: Floats,
+    first: Index,
+    count: Index,
+    levels: LevelArrays,
+    table: Floats,
+    decoder: DecoderArrays,
+    unit: Floats,
+    work: Workspace,
+) -> None:
+    """Evaluate a block and keep in the workspace what the way back needs."""
+    load_block(points, first, count, unit, work.taint)
+    encode_block(levels, table, unit, work.rows, work.weights, work.encoded)
+    decode_block(decoder, work.encoded, work.hidden1, work.hidden2, work.values)
+    for i in range(LANES):
+        work.values[i] += work.taint[i]
+
+
+@inlined
+def go_back(
+    decoder: DecoderArrays,
+    work: Workspace,
+    upstream_values: Floats,
+    gradient: DecoderArrays,
+    upstream: Floats,
+    block: int,
+) -> None:
+    """Go back from the gradient by a block's values: add to the decoder's, write the encoding's."""
+    decoder_gradient(decoder, work, upstream_values, gradient, work.encoded_gradient)
+    for level in range(upstream.shape[0]):
+        upstream[level, block] = work.encoded_gradient[2 * level : 2 * level + 2]
 
 
 @inlined
@@ -210,6 +273,7 @@ ENTRY_POINTS = (
     evaluate_blocks,
     evaluate_lattice_blocks,
     train_groups,
+    backward_groups,
     update_levels,
     table_gradient,
     adam_dense,

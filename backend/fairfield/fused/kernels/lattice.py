@@ -1,4 +1,4 @@
-"""The coarse base on one block of points: linear interpolation on a dense lattice of values.
+"""The coarse base on one block of points: cubic interpolation on a dense lattice of values.
 
 The arithmetic is that of `fairfield.fields.coarse_grid`.
 """
@@ -7,37 +7,64 @@ from __future__ import annotations
 
 import numpy as np
 
-from .options import LANES, Floats, inlined
+from ...fields.coarse_grid import SUPPORT
+from .options import BLOCK, LANES, ONE, THREE, TWO, ZERO, Floats, Indices, inlined
 
+_HALF = np.float32(0.5)
 _UNIT = np.float32(1)
+_TWICE = np.float32(2)
+_TRIPLE = np.float32(3)
+_FOURFOLD = np.float32(4)
+_FIVEFOLD = np.float32(5)
+_SUPPORT = np.uint64(SUPPORT)
 
 
 @inlined
 def interpolate_lattice(lattice: Floats, unit: Floats, values: Floats) -> None:
     """Values (BLOCK,) at unit coordinates (3, BLOCK), of a lattice (n, n, n) over the unit cube."""
-    cells = np.int32(lattice.shape[0] - 1)
-    scale = np.float32(cells)
-    nodes = np.uint64(lattice.shape[0])
+    nodes = np.uint32(lattice.shape[0])
     flat = lattice.reshape(-1)
+    first = np.empty((3, BLOCK), np.uint32)
+    weights = np.empty((3, SUPPORT, BLOCK), np.float32)
+    for axis in range(ZERO, THREE):
+        place_on_axis(unit[axis], nodes, first[axis], weights[axis])
     for i in range(LANES):
-        x, y, z = unit[0, i] * scale, unit[1, i] * scale, unit[2, i] * scale
-        # The far face belongs to the last cell.
-        cell_x = min(np.int32(x), cells - np.int32(1))
-        cell_y = min(np.int32(y), cells - np.int32(1))
-        cell_z = min(np.int32(z), cells - np.int32(1))
-        x -= np.float32(cell_x)
-        y -= np.float32(cell_y)
-        z -= np.float32(cell_z)
-        x0y0 = (np.uint64(cell_x) * nodes + np.uint64(cell_y)) * nodes + np.uint64(cell_z)
-        x0y1 = x0y0 + nodes
-        x1y0 = x0y0 + nodes * nodes
-        x1y1 = x1y0 + nodes
-        near = (_UNIT - y) * along_z(flat, x0y0, z) + y * along_z(flat, x0y1, z)
-        far = (_UNIT - y) * along_z(flat, x1y0, z) + y * along_z(flat, x1y1, z)
-        values[i] = (_UNIT - x) * near + x * far
+        values[i] = np.float32(0)
+    for a in range(ZERO, _SUPPORT):
+        for b in range(ZERO, _SUPPORT):
+            along_a, along_b, along_c = weights[0, a], weights[1, b], weights[2]
+            row_a, row_b = np.uint32(a), np.uint32(b)
+            for i in range(LANES):
+                row = (first[0, i] + row_a) * nodes + first[1, i] + row_b
+                node = np.uint64(np.uint32(row * nodes + first[2, i]))
+                values[i] += (along_a[i] * along_b[i]) * (
+                    along_c[ZERO, i] * flat[node]
+                    + along_c[ONE, i] * flat[node + ONE]
+                    + along_c[TWO, i] * flat[node + TWO]
+                    + along_c[THREE, i] * flat[node + THREE]
+                )
 
 
 @inlined
-def along_z(flat: Floats, node: np.uint64, fraction: np.float32) -> np.float32:
-    """Interpolate between a node of a flat lattice and the next one."""
-    return (_UNIT - fraction) * flat[node] + fraction * flat[node + np.uint64(1)]
+def place_on_axis(unit: Floats, nodes: np.uint32, first: Indices, weights: Floats) -> None:
+    """First node (BLOCK,) and weights (SUPPORT, BLOCK) along one axis."""
+    scale = np.float32(nodes - np.uint32(1))
+    last_cell = np.int32(nodes) - np.int32(2)
+    zero = np.float32(0)
+    for i in range(LANES):
+        position = unit[i] * scale
+        # The far face belongs to the last cell.
+        cell = min(np.int32(position), last_cell)
+        t = position - np.float32(cell)
+        w0 = ((_TWICE - t) * t - _UNIT) * t * _HALF
+        w1 = ((_TRIPLE * t - _FIVEFOLD) * t * t + _TWICE) * _HALF
+        w2 = ((_FOURFOLD - _TRIPLE * t) * t + _UNIT) * t * _HALF
+        w3 = (t - _UNIT) * t * t * _HALF
+        start, end = cell == 0, cell == last_cell
+        weights[0, i] = w1 + _TWICE * w0 if start else (zero if end else w0)
+        weights[1, i] = w2 - w0 if start else (w0 if end else w1)
+        weights[2, i] = w3 if start else (w1 - w3 if end else w2)
+        weights[3, i] = zero if start else (w2 + _TWICE * w3 if end else w3)
+        first[i] = np.uint32(
+            min(max(cell - np.int32(1), np.int32(0)), np.int32(nodes) - np.int32(SUPPORT))
+        )

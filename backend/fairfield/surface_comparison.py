@@ -1,0 +1,126 @@
+"""How far a field's surface is from a reference surface: distances, Chamfer, F-score, overlap."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .distance import SignedDistance
+from .field import Field
+from .mesh import TriangleMesh
+from .normalization import HALF_EXTENT_IN_CUBE
+from .operators import differentiate
+from .progress import ProgressCallback, silent
+from .sampling import surface_points
+
+Distance = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+
+SAMPLES = 1 << 14
+F_SCORE_DISTANCE = 1e-3
+"""What counts as the same place, in half-extents."""
+PROJECTIONS = 2
+
+
+@dataclass(frozen=True)
+class SurfaceComparison:
+    """A field's surface against a reference; all lengths in half-extents.
+
+    Attributes
+    ----------
+    distance_mean, distance_99
+        Distance from samples of the field's surface to the reference: mean and 99th percentile.
+    chamfer
+        Mean of `distance_mean` and of the mean distance the other way, from the reference.
+    f_score
+        Harmonic mean of the shares of samples, of either surface, within `F_SCORE_DISTANCE` of the
+        other one.
+    iou
+        Volume inside both over the volume inside either, in the bounding box.
+    """
+
+    distance_mean: float
+    distance_99: float
+    chamfer: float
+    f_score: float
+    iou: float
+
+
+class Reference:
+    """A surface in the cube that fields are compared with, at the same random places each time.
+
+    Parameters
+    ----------
+    distance
+        Signed distance (N,) to the surface from (N, 3) points, in units of the cube.
+    samples
+        (N, 3) points of the surface.
+    random
+        Draws the other places.
+    """
+
+    def __init__(
+        self, distance: Distance, samples: NDArray[np.float64], random: np.random.Generator
+    ) -> None:
+        self.distance = distance
+        self._samples = samples
+        self._volume = random.uniform(samples.min(axis=0), samples.max(axis=0), (SAMPLES, 3))
+        self._inside = distance(self._volume) < 0
+        self._seed = int(random.integers(2**63))
+
+    @classmethod
+    def of_mesh(
+        cls, mesh: TriangleMesh, random: np.random.Generator, progress: ProgressCallback = silent
+    ) -> Reference:
+        """A mesh in the cube."""
+        return cls(SignedDistance(mesh, progress), surface_points(mesh, SAMPLES, random), random)
+
+    @classmethod
+    def of_field(
+        cls, field: Field, surface: TriangleMesh, random: np.random.Generator
+    ) -> Reference:
+        """A field's zero set, given roughly by triangles; its values count as distances."""
+        samples = on_zero_set(field, surface_points(surface, SAMPLES, random))
+        return cls(lambda points: cube_values(field, points), samples, random)
+
+    def compare(self, field: Field, field_surface: TriangleMesh) -> SurfaceComparison:
+        """Compare a field whose zero set is given roughly, by triangles in the cube."""
+        random = np.random.default_rng(self._seed)
+        there = self.distance(on_zero_set(field, surface_points(field_surface, SAMPLES, random)))
+        to_reference = np.abs(there) / HALF_EXTENT_IN_CUBE
+        from_reference = self.values_at_samples(field)
+        inside = cube_values(field, self._volume) < 0
+        either = int((inside | self._inside).sum())
+        shares = [
+            float((distances < F_SCORE_DISTANCE).mean())
+            for distances in (to_reference, from_reference)
+        ]
+        return SurfaceComparison(
+            distance_mean=float(to_reference.mean()),
+            distance_99=float(np.quantile(to_reference, 0.99)),
+            chamfer=float(to_reference.mean() + from_reference.mean()) / 2,
+            f_score=2 * shares[0] * shares[1] / max(sum(shares), 1e-9),
+            iou=float((inside & self._inside).sum()) / max(either, 1),
+        )
+
+    def values_at_samples(self, field: Field) -> NDArray[np.float64]:
+        """|f| (N,) at samples of the reference, in half-extents: the distance, for a distance."""
+        return np.abs(cube_values(field, self._samples)) / HALF_EXTENT_IN_CUBE
+
+
+def cube_values(field: Field, points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Values (N,) at (N, 3) points, both in units of the cube."""
+    return field.evaluate(field.tensor(points)).cpu().double().numpy()
+
+
+def on_zero_set(field: Field, points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Bring (N, 3) points of the cube that are near it onto the zero set, by Newton steps."""
+    place = field.normalization
+    for _ in range(PROJECTIONS):
+        jets = differentiate(field, place.from_cube(points), operator="finite-difference")
+        step = (jets.value / jets.gradient_norm)[:, None] * jets.normals / place.unit
+        # Where the field has no direction a point stays where it is.
+        points = points - np.where(np.isfinite(step), step, 0)
+    return points
