@@ -19,5 +19,9 @@ class FieldFileError(FairfieldError, ValueError):
     """The file is not a field that this version can load."""
 
 
+class NotEnoughMemory(FairfieldError, MemoryError):
+    """The call needs more memory than the computer has left; nothing was begun."""
+
+
 class Cancelled(FairfieldError):
     """Raised from a progress callback to stop a long call; nothing is left half done."""

@@ -22,7 +22,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PYTHON_VERSIONS = ((3, 11), (3, 12), (3, 13))
-MODULES = ("numpy", "scipy", "torch", "igl", "numba", "skimage", "safetensors", "trimesh")
+MODULES = (
+    "numpy",
+    "scipy",
+    "torch",
+    "igl",
+    "numba",
+    "psutil",
+    "skimage",
+    "safetensors",
+    "trimesh",
+)
 OVERRIDE = "FAIRFIELD_BACKEND"
 MARKER_NAME = "fairfield-environment.json"
 
