@@ -19,7 +19,7 @@ from .mesh import TriangleMesh
 
 MEGABYTE = 1 << 20
 # Bytes for each of a kind, found by measuring: copies, search trees, results of every stage.
-FIT_BASE = 64 * MEGABYTE
+FIT_BASE = 256 * MEGABYTE
 PER_TRIANGLE = 900
 PER_VERTEX = 300
 PER_SAMPLE = 128
