@@ -255,7 +255,7 @@ class FrameReader:
 
     def _start(self, header_bytes: bytes) -> None:
         try:
-            header = json.loads(header_bytes)
+            header = json.loads(header_bytes, parse_constant=_refuse_constant)
         except (ValueError, RecursionError) as problem:
             raise WireError(f"header is not JSON: {problem}") from None
         if not isinstance(header, dict):
@@ -292,6 +292,10 @@ class FrameReader:
             arrays[name] = np.require(flat, requirements="A").reshape(shape)
             offset += nbytes
         return Frame(header, arrays)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON number")
 
 
 def _read_layout(described: Any) -> list[tuple[str, np.dtype, tuple[int, ...], int]]:

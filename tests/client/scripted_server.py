@@ -21,10 +21,11 @@ from fairfield import wire
 
 
 def send(frame: wire.Frame) -> None:
-    for piece in wire.encode(frame):
-        view = memoryview(piece)
-        while view:
-            view = view[os.write(1, view) :]
+    for _ in range(2 if sys.argv[1] == "answers-twice" else 1):
+        for piece in wire.encode(frame):
+            view = memoryview(piece)
+            while view:
+                view = view[os.write(1, view) :]
 
 
 def answer(frame: wire.Frame, fields: set[str], behaviour: str) -> None:
