@@ -25,7 +25,7 @@ demo: .venv/installed .blender/$(DEMO_BLENDER)/installed $(EXTENSION)
 test: test-backend $(BLENDER_VERSIONS:%=test-blender-%)
 
 test-backend: .venv/installed $(EXTENSION)
-	$(BACKEND) -m pytest tests/engine tests/client
+	$(BACKEND) -m pytest tests/engine tests/client tests/fuzz tests/faults
 
 test-blender-%: .venv/installed .blender/%/installed $(EXTENSION)
 	.blender/$*/bin/python -m pytest tests/blender
@@ -55,9 +55,9 @@ clean:
 	$(BACKEND) $(PIP_INSTALL) -c constraints.txt -c constraints-dev.txt -e '.[dev]'
 	touch $@
 
-.blender/%/installed:
+.blender/%/installed: constraints-dev.txt
 	$(PYTHON) -m venv .blender/$*
-	.blender/$*/bin/python $(PIP_INSTALL) bpy==$* -c constraints-dev.txt pytest
+	.blender/$*/bin/python $(PIP_INSTALL) bpy==$* -c constraints-dev.txt pytest hypothesis
 	touch $@
 
 # Also leaves what it packed in build/fairfield_extension, for the type checker.

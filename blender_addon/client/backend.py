@@ -424,9 +424,10 @@ def explain_exit(code: int, log: Sequence[str]) -> str:
             f"The backend ran out of memory ({last}); close other programs or choose a coarser "
             "preset, and click again."
         )
-    end = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
     said = f"; its last words were: {last}" if last else " and said nothing"
-    return f"The backend {end}{said}."
+    if code < 0:
+        return f"The backend crashed (signal {-code}){said}; click again to start a new one."
+    return f"The backend ended with exit code {code}{said}."
 
 
 def _start(

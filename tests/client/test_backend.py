@@ -187,6 +187,6 @@ def test_odd_progress_is_made_harmless(params):
 
 def test_exits_are_explained():
     assert "memory ran out" in explain_exit(-9, [])
-    assert "ended by signal 11" in explain_exit(-11, ["Segmentation fault"])
+    assert "crashed (signal 11)" in explain_exit(-11, ["Segmentation fault"])
     assert "ran out of memory" in explain_exit(1, ["torch.OutOfMemoryError: CUDA out of memory"])
     assert explain_exit(5, []) == "The backend ended with exit code 5 and said nothing."
