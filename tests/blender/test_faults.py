@@ -124,6 +124,7 @@ def test_a_killed_backend_is_explained_and_the_next_click_works(new_sphere, job)
 FAULTS = Path(__file__).resolve().parents[1] / "faults" / "faulty_server.py"
 
 
+@installed.in_one_blender
 @pytest.mark.skipif(sys.platform != "linux", reason="the faults are made with Linux's own means")
 @pytest.mark.parametrize(
     ("fault", "step", "stage", "words"),
