@@ -185,6 +185,9 @@ class SceneMachine(RuleBasedStateMachine):
         else:
             bpy.ops.object.mode_set(mode="OBJECT")
             self.editing = None
+            # Blender's own undo steps of Edit Mode lie before this one: nothing goes back there.
+            self.history = []
+            self._push("Leave Edit Mode")
 
     @precondition(lambda self: self.editing is None and len(self.history) > 1)
     @rule()
