@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import subprocess
 import sys
+from pathlib import Path
 
 import fairfield
 import pytest
@@ -47,25 +48,8 @@ def test_settings_that_do_not_exist_are_left_to_those_who_refuse_them() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from /proc")
 def test_a_fit_stays_below_its_estimate() -> None:
     """In a process of its own, whose peak is its own."""
-    program = """\
-import sys
-sys.path.insert(0, sys.argv[1])
-import fairfield
-from fairfield import fit, memory
-from shapes import icosphere
-
-def kilobytes(key):
-    with open("/proc/self/status") as status:
-        return next(int(line.split()[1]) for line in status if line.startswith(key))
-
-small, large = (fairfield.TriangleMesh(*icosphere(subdivisions=n)) for n in (1, 6))
-fit(small, "draft")
-before = kilobytes("VmRSS")
-fit(large, "draft")
-print((kilobytes("VmHWM") - before) * 1024, memory.fit_need(large, "draft", "hash-grid").nbytes)
-"""
-    folder = str(__file__).rpartition("/")[0]
-    command = [sys.executable, "-c", program, folder]
+    program = Path(__file__).with_name("memory_program.py")
+    command = [sys.executable, str(program), "fit", "draft", "6"]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     used, estimated = map(int, printed.split())
     assert 0 < used < estimated

@@ -20,4 +20,4 @@ def _limits(monkeypatch: pytest.MonkeyPatch) -> None:
     import sweep
 
     for (module, name), seconds in sweep.LIMITS.items():
-        monkeypatch.setattr(module, name, seconds)
+        monkeypatch.setattr(sweep.MODULES[module], name, seconds)

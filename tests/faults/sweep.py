@@ -16,6 +16,7 @@ from pathlib import Path
 
 import extension_package
 import numpy as np
+from expected import ANSWER, BEFORE_GREETING, EXPECTED, IN_ANSWER, LIMITS, expected_words
 
 extension_package.load()
 
@@ -33,45 +34,8 @@ from fairfield_extension.blender_addon.client.jobs import (  # noqa: E402
 
 SERVER = Path(__file__).with_name("faulty_server.py")
 JOBS = ("fit", "smooth", "extract")
-ANSWER = "answer"
+MODULES = {"backend": backend_module, "jobs": jobs_module}
 
-# What the artist reads; None where the fault is survived without a word.
-EXPECTED: dict[str, str | None] = {
-    "kill": r"was killed \(signal 9\).*click again",
-    "segfault": r"crashed \(signal 11\).*click again",
-    "abort": r"crashed \(signal 6\).*click again",
-    "exit": r"ended with exit code 3",
-    "stop": r"gave no sign of life for .* click again",
-    "hold-lock": r"gave no sign of life for .* click again",
-    "loop": "",
-    "no-memory": r"Not enough memory to \w+ this mesh. Close other programs",
-    "little-memory": r"[Mm]emory|crashed \(signal",
-    "error": r"The backend failed to \w+: RuntimeError: something that nobody foresaw",
-    "garbage": r"sent what is not a Fairfield frame",
-    "hang-up": r"closed its output; click again",
-    "chatter": None,
-}
-BEFORE_GREETING = {
-    "kill": EXPECTED["kill"],
-    "segfault": EXPECTED["segfault"],
-    "abort": EXPECTED["abort"],
-    "exit": EXPECTED["exit"],
-    "stop": r"did not answer within .* check the backend's command",
-    "no-memory": r"ran out of memory",
-    "error": r"ended with exit code 1; its last words were: .*nobody foresaw",
-    "chatter": None,
-}
-IN_ANSWER = {name: EXPECTED[name] for name in ("kill", "segfault", "exit", "stop", "garbage")}
-# Garbage in the middle of an answer is taken for values; the answer is then too long by as much.
-IN_ANSWER["garbage"] = r"not a Fairfield frame|cannot be used"
-LIMITS = {
-    (backend_module, "PING_SECONDS"): 0.2,
-    (backend_module, "QUIET_SECONDS"): 0.4,
-    (backend_module, "HUNG_SECONDS"): 2.0,
-    (backend_module, "HELLO_SECONDS"): 8.0,
-    (jobs_module, "CANCEL_SECONDS"): 1.0,
-}
-"""Shorter than in Blender, so that a sweep ends today."""
 CASE_SECONDS = 90.0
 
 
@@ -82,12 +46,6 @@ class Case:
     fault: str
     job: str
     stage: str
-
-    @property
-    def expected(self) -> str | None:
-        """The sentence that the artist must read, as a pattern."""
-        kinds = {"0": BEFORE_GREETING, ANSWER: IN_ANSWER}
-        return kinds.get(self.stage, EXPECTED)[self.fault]
 
 
 @dataclass(frozen=True)
@@ -130,7 +88,7 @@ def count_stages() -> dict[str, int]:
 def run_case(case: Case) -> Outcome:
     """Let the fault happen and look at what it leaves behind."""
     for (module, name), seconds in LIMITS.items():
-        setattr(module, name, seconds)
+        setattr(MODULES[module], name, seconds)
     starter = _Starter(case)
     queue = JobQueue(starter)
     begin = time.monotonic()
@@ -156,13 +114,14 @@ def run_case(case: Case) -> Outcome:
 
 
 def _judge(case: Case, job: Job) -> str:
-    if case.expected is None:
+    words = expected_words(case.fault, case.stage)
+    if words is None:
         return "" if job.state is JobState.DONE else f"{job.state.value}: {job.message}"
     if case.fault == "loop":
         return "" if job.state is JobState.CANCELLED else f"not cancelled but {job.state.value}"
     if case.fault == "little-memory" and job.state is JobState.DONE:
         return ""  # what was there sufficed
-    if job.state is not JobState.FAILED or not re.search(case.expected, job.message):
+    if job.state is not JobState.FAILED or not re.search(words, job.message):
         return f"{job.state.value}: {job.message!r}"
     if "\n" in job.message or "Traceback" in job.message:
         return f"not one sentence: {job.message!r}"

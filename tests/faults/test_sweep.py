@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 import sweep
-from sweep import ANSWER, Case
+from expected import ANSWER
+from sweep import Case
 
 
 @pytest.mark.parametrize(
