@@ -9,7 +9,7 @@ from pathlib import Path
 
 import fairfield
 import pytest
-from fairfield import memory
+from fairfield import command, memory
 from fairfield.errors import NotEnoughMemory
 from fairfield.kept_fields import KeptFields
 from shapes import icosphere
@@ -38,6 +38,20 @@ def test_a_refusal_names_both_numbers_and_the_remedy() -> None:
     need.check(need.nbytes)
 
 
+def test_the_command_refuses_what_cannot_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(memory, "available_bytes", lambda: 10 << 20)
+    path = tmp_path / "ball.npz"
+    fairfield.TriangleMesh(*icosphere(subdivisions=1)).save(path)
+    arguments = ["fit", str(path), "-o", str(tmp_path / "x.safetensors")]
+    assert command.main(arguments) == command.FAILURE
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "10 MB are free" in said
+    assert [entry.name for entry in tmp_path.iterdir()] == ["ball.npz"]
+
+
 def test_settings_that_do_not_exist_are_left_to_those_who_refuse_them() -> None:
     mesh = fairfield.TriangleMesh(*icosphere(subdivisions=1))
     assert memory.fit_need(mesh, "perfect", "hash-grid").nbytes == 0
@@ -49,8 +63,8 @@ def test_settings_that_do_not_exist_are_left_to_those_who_refuse_them() -> None:
 def test_a_fit_stays_below_its_estimate() -> None:
     """In a process of its own, whose peak is its own."""
     program = Path(__file__).with_name("memory_program.py")
-    command = [sys.executable, str(program), "fit", "draft", "6"]
-    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    line = [sys.executable, str(program), "fit", "draft", "6"]
+    printed = subprocess.run(line, capture_output=True, text=True, check=True).stdout
     used, estimated = map(int, printed.split())
     assert 0 < used < estimated
 
