@@ -161,6 +161,11 @@ class Backend:
         return self._process.pid
 
     @property
+    def greeted(self) -> bool:
+        """Whether it has ever answered the greeting, whatever became of it since."""
+        return bool(self.greeting)
+
+    @property
     def transferring(self) -> bool:
         """Whether bytes are on their way, so that the next poll should come soon."""
         return bool(self._outgoing) or self._reader.mid_frame
@@ -311,14 +316,14 @@ class Backend:
             self._ping = None
             return None
         if isinstance(problem, dict):
-            code, message = problem.get("code"), problem.get("message")
-            return Refusal(identifier, code if isinstance(code, int) else 0, str(message))
+            code = problem.get("code")
+            return Refusal(identifier, code if isinstance(code, int) else 0, _sentence(problem))
         return Answer(identifier, header["result"], frame.arrays)
 
     def _greet(self, header: Mapping[str, Any]) -> Event:
         problem, greeting = header.get("error"), header.get("result")
         if isinstance(problem, dict):
-            raise _GreetingError(str(problem.get("message")))
+            raise _GreetingError(_sentence(problem))
         protocol = greeting.get("protocol") if isinstance(greeting, dict) else None
         if not isinstance(greeting, dict) or protocol != wire.PROTOCOL_VERSION:
             raise _GreetingError(
@@ -468,6 +473,13 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
         process.kill()
+
+
+def _sentence(problem: Mapping[str, Any]) -> str:
+    """The message of an error, on one line; there may be none, or anything in its place."""
+    message = problem.get("message")
+    words = message.split() if isinstance(message, str) else []
+    return " ".join(words)[: wire.MAX_MESSAGE_LENGTH] or "The backend refused without a reason."
 
 
 def _progress(params: Any) -> StepProgress | None:

@@ -298,6 +298,7 @@ class JobQueue:
                 return
             step = self._next_step(self._job)
             if step is None:
+                self._crashes = 0
                 self._job.report = self._reports[self._job.key]
                 self._finish_current(JobState.DONE)
             else:
@@ -345,7 +346,6 @@ class JobQueue:
             flight.progress = event
         elif isinstance(event, Answer):
             self._flight = None
-            self._crashes = 0
             self._answered(event, flight)
         elif isinstance(event, Refusal):
             self._flight = None
@@ -353,15 +353,18 @@ class JobQueue:
 
     def _crashed(self, reason: str) -> None:
         """Give up the job that the backend was working on, and go on with the others."""
-        working = self._flight is not None
+        could_work = self.backend is not None and self.backend.greeted
+        interrupted = self._flight is not None
         self._forget_backend()
         if self._job is None:  # nobody waited for one that ended between two clicks
             return
         self._crashes += 1
-        if not working or not self._waiting or self._crashes > len(RESTART_SECONDS):
+        last = interrupted and not self._waiting
+        if not could_work or last or self._crashes > len(RESTART_SECONDS):
             self._fail_all(reason)
             return
-        self._finish_current(JobState.FAILED, f"{self._job.name}: {reason}")
+        if interrupted:
+            self._finish_current(JobState.FAILED, f"{self._job.name}: {reason}")
         self._start_not_before = time.monotonic() + RESTART_SECONDS[self._crashes - 1]
 
     def _answered(self, answer: Answer, flight: _InFlight) -> None:

@@ -108,6 +108,8 @@ def fit(
     if behaviour == "sends-no-report":
         del report["seconds"]
     send(wire.response(identifier, {"report": report}))
+    if behaviour == "dies-after-a-fit":
+        os._exit(3)
 
 
 def main(behaviour: str) -> None:

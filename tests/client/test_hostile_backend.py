@@ -10,7 +10,7 @@ import pytest
 from fairfield import wire
 from fairfield_extension.blender_addon.client import answers
 from fairfield_extension.blender_addon.client.backend import Answer, Backend, Ended, Refusal
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 NUMBERS = st.integers(-(2**70), 2**70) | st.floats(allow_nan=False, allow_infinity=False)
@@ -49,8 +49,9 @@ def _events(poll_until, path: Path) -> list:
     return events
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.lists(HEADERS, max_size=12), st.booleans(), st.binary(max_size=20))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@example(headers=[{"id": 1, "error": {"code": None, "message": ""}}], greets=False, rest=b"")
+@given(headers=st.lists(HEADERS, max_size=12), greets=st.booleans(), rest=st.binary(max_size=20))
 def test_any_messages(poll_until, tmp_path: Path, headers: list, greets: bool, rest: bytes) -> None:
     if greets:
         headers.insert(0, {"id": 1, "result": GREETING})

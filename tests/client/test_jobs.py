@@ -160,6 +160,15 @@ def test_a_backend_that_keeps_crashing_is_given_up(queue_of, run, monkeypatch):
     assert again.state is JobState.DONE
 
 
+def test_a_backend_that_dies_between_the_steps_of_a_job_is_given_up(queue_of, run, monkeypatch):
+    monkeypatch.setattr(module, "RESTART_SECONDS", (0.05, 0.05))
+    queue, starter = queue_of("dies-after-a-fit")
+    (ended,) = run(queue, job(smooth=SmoothSettings()))
+    assert ended.state is JobState.FAILED
+    assert "exit code 3" in ended.message
+    assert len(starter.started) <= 3
+
+
 def test_a_backend_that_cannot_start_is_not_tried_again(queue_of, run):
     queue, starter = queue_of("lacks-a-package")
     first, second = job("First"), job("Second")
