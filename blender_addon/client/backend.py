@@ -161,6 +161,11 @@ class Backend:
         return self._process.pid
 
     @property
+    def gone(self) -> bool:
+        """Whether the process has ended and the system has forgotten it."""
+        return self._process.poll() is not None
+
+    @property
     def greeted(self) -> bool:
         """Whether it has ever answered the greeting, whatever became of it since."""
         return bool(self.greeting)
@@ -252,7 +257,7 @@ class Backend:
         try:
             self._process.wait(FORCED_SECONDS)
         except subprocess.TimeoutExpired:
-            # It is freeing its memory; `subprocess` takes the rest of it away later.
+            # It is freeing its memory; whoever asks whether it is `gone` takes the rest away.
             self.log.append(f"The process {self.pid} takes its time to end.")
 
     def _enqueue(

@@ -193,6 +193,7 @@ class JobQueue:
         self.problem = ""
         self.log: deque[str] = deque()
         self._start_backend = start_backend
+        self._ending: list[Backend] = []
         self._waiting: deque[Job] = deque()
         self._job: Job | None = None
         self._flight: _InFlight | None = None
@@ -210,8 +211,8 @@ class JobQueue:
 
     @property
     def settled(self) -> bool:
-        """Whether nothing is under way, not even the end of a dropped job."""
-        return not self.busy and self._flight is None
+        """Whether nothing is under way, not even the end of a dropped job or of a process."""
+        return not self.busy and self._flight is None and not self._ending
 
     @property
     def transferring(self) -> bool:
@@ -233,6 +234,7 @@ class JobQueue:
             for event in self.backend.poll(budget_seconds):
                 self._handle(event)
         self._give_up_on_deaf_backend()
+        self._ending = [backend for backend in self._ending if not backend.gone]
         self._advance()
         ended, self._ended = self._ended, []
         return ended
@@ -426,6 +428,8 @@ class JobQueue:
             self._finish_current(JobState.CANCELLED)
 
     def _forget_backend(self) -> None:
+        if self.backend is not None and not self.backend.gone:
+            self._ending.append(self.backend)
         self.backend = None
         self._flight = None
         self._reports.clear()

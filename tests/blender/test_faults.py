@@ -129,7 +129,6 @@ FAULTS = Path(__file__).resolve().parents[1] / "faults" / "faulty_server.py"
 @pytest.mark.parametrize(
     ("fault", "step", "stage", "words"),
     [
-        ("segfault", "smooth", "answer", "crashed (signal 11)"),
         ("stop", "extract", "2", "gave no sign of life"),
         ("no-memory", "extract", "1", "Not enough memory to extract this mesh"),
     ],

@@ -90,7 +90,7 @@ def _assert_answered(client: Client, header: dict[str, Any], arrays: dict) -> wi
     return answer
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     method=st.sampled_from(METHODS) | st.text(max_size=5),
     params=PARAMETERS | JSON,

@@ -63,7 +63,7 @@ def test_settings_that_do_not_exist_are_left_to_those_who_refuse_them() -> None:
 def test_a_fit_stays_below_its_estimate() -> None:
     """In a process of its own, whose peak is its own."""
     program = Path(__file__).with_name("memory_program.py")
-    line = [sys.executable, str(program), "fit", "draft", "6"]
+    line = [sys.executable, str(program), "fit", "draft", "5"]
     printed = subprocess.run(line, capture_output=True, text=True, check=True).stdout
     used, estimated = map(int, printed.split())
     assert 0 < used < estimated

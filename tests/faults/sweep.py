@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,6 +107,7 @@ def run_case(case: Case) -> Outcome:
         lost = str(problem)
     finally:
         queue.stop_backend()
+    _wait_until(lambda: queue.poll() == [] and queue.settled)
     left = [backend.pid for backend in starter.started if _exists(backend.pid)]
     if left:
         lost = lost or f"processes are left: {left}"
@@ -173,6 +174,12 @@ def _run(queue: JobQueue, job: Job, cancel_after: float | None = None) -> None:
         if now > deadline:
             raise TimeoutError(f"nothing after {CASE_SECONDS:.0f} s: {queue.progress.text}")
         time.sleep(0.002)
+
+
+def _wait_until(done: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 5.0
+    while not done() and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 def _exists(pid: int) -> bool:

@@ -13,10 +13,8 @@ from sweep import Case
     [
         Case("chatter", "fit", "0"),
         Case("no-memory", "fit", "4"),
-        Case("kill", "fit", "5"),
         Case("garbage", "fit", ANSWER),
         Case("little-memory", "smooth", "1"),
-        Case("stop", "smooth", ANSWER),
         Case("hold-lock", "extract", "2"),
         Case("loop", "extract", "1"),
     ],

@@ -69,10 +69,7 @@ def test_two_blenders_do_not_disturb_each_other(queues: list[JobQueue]) -> None:
     assert [job.state for job in jobs] == [JobState.FAILED, JobState.DONE]
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
-def test_the_backend_stops_reading_in_the_middle_of_a_request(
-    queues: list[JobQueue], how: signal.Signals
-) -> None:
+def test_the_backend_stops_reading_in_the_middle_of_a_request(queues: list[JobQueue]) -> None:
     """The pipe fills; no poll may wait for it."""
     queue, job = queues[0], _large_mesh()
     small = sweep.new_job("fit")
@@ -82,7 +79,7 @@ def test_the_backend_stops_reading_in_the_middle_of_a_request(
     queue.poll()
     assert queue.transferring
     assert queue.backend is not None
-    os.kill(queue.backend.pid, how)
+    os.kill(queue.backend.pid, signal.SIGSTOP)
     longest = 0.0
     deadline = time.monotonic() + 30
     while not job.ended:
@@ -92,7 +89,7 @@ def test_the_backend_stops_reading_in_the_middle_of_a_request(
         longest = max(longest, time.perf_counter() - begin)
         time.sleep(0.002)
     assert job.state is JobState.FAILED
-    assert ("killed (signal 9)" if how is signal.SIGKILL else "no sign of life") in job.message
+    assert "no sign of life" in job.message
     assert longest < 0.5
     again = _large_mesh()
     queue.add([again])
@@ -111,7 +108,7 @@ def test_blender_does_not_read_for_a_while() -> None:
     smooth = backend.send("smooth", {"field": "a"}, {"points": points})
     while backend.transferring:
         backend.poll()
-    time.sleep(3.0)
+    time.sleep(1.5)
     events = _until(backend, lambda events: any(_answers(event, smooth) for event in events))
     (answer,) = [event for event in events if _answers(event, smooth)]
     assert len(answer.arrays["smooth_normal"]) == len(points)
