@@ -27,7 +27,17 @@ class Evaluator:
         self._fused = FusedEvaluator(module, thread_count()) if usable else None
 
     def field(self, points: Tensor) -> Tensor:
-        """Values (N,) of the field at (N, d) points of the cube."""
+        """Values (N,) of the field at (N, d) points.
+
+        Outside the cube, where the network was never trained, the value is that of the nearest
+        point of the cube plus the distance to it.
+        """
+        if len(points) == 0 or points.abs().max() <= 1:
+            return self._in_cube(points)
+        inside = points.clamp(-1, 1)
+        return self._in_cube(inside) + (points - inside).norm(dim=1)
+
+    def _in_cube(self, points: Tensor) -> Tensor:
         if self._fused is not None:
             return _fused_values(self._fused.field_values, points)
         return _torch_values(lambda chunk: self._module(chunk)[:, 0], points)

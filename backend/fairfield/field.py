@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import stat
 from dataclasses import asdict, dataclass
 from dataclasses import field as dataclass_field
+from dataclasses import fields as dataclass_fields
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from .errors import FieldFileError, MeshError
 from .evaluation import Evaluator
 from .fields import FieldConfig, NeuralField
 from .normalization import Normalization
+from .operators.automatic_scale import DENSE, LADDER, SPARSE, ScaleMap
 from .schema import SchemaError, build, parse
 from .whole_files import write_whole
 
@@ -30,6 +33,9 @@ FORMAT = "fairfield-field"
 FORMAT_VERSION = 1
 MAX_FILE_BYTES = 4 << 30
 """No file is read that is larger; a field of the standard preset takes about 10 MB."""
+SCALE_MAP = "scale_map."
+"""What the names of the scale map's tensors in a file begin with."""
+MAX_PROBES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,9 @@ class FitReport:
         What was asked for, and what was done.
     near_surface_error
         Mean |f - d| over surface samples displaced by N(0, 0.01 half-extent), in half-extents.
+    noise
+        Standard deviation of the mesh's vertices from the surface smoothed at automatic scale, in
+        half-extents.
     seconds
         By stage, in order.
     vertices, triangles
@@ -57,6 +66,7 @@ class FitReport:
     device: str
     steps: int
     near_surface_error: float
+    noise: float
     seconds: dict[str, float]
     vertices: int
     triangles: int
@@ -75,9 +85,14 @@ class Field:
     """
 
     def __init__(
-        self, module: NeuralField, normalization: Normalization, report: FitReport
+        self,
+        module: NeuralField,
+        normalization: Normalization,
+        report: FitReport,
+        scale_map: ScaleMap,
     ) -> None:
         self.module = module.eval()
+        self.scale_map = scale_map
         self.normalization = normalization
         self.report = report
         self._evaluator = Evaluator(self.module)
@@ -102,13 +117,8 @@ class Field:
         return torch.as_tensor(cube_points, dtype=torch.float32, device=self.device)
 
     def evaluate(self, points: Tensor) -> Tensor:
-        """Values (N,) at (N, 3) points, both in units of the cube, without gradients.
-
-        Outside the cube, where the network was never trained, the value is that of the nearest
-        point of the cube plus the distance to it.
-        """
-        inside = points.clamp(-1, 1)
-        return self._evaluator.field(inside) + (points - inside).norm(dim=1)
+        """Values (N,) at (N, 3) points, both in units of the cube, without gradients."""
+        return self._evaluator.field(points)
 
     def evaluate_module(self, points: Tensor) -> Tensor:
         """The same, in one pass through torch that autograd can follow."""
@@ -133,6 +143,8 @@ class Field:
             name: tensor.detach().cpu().contiguous()
             for name, tensor in self.module.state_dict().items()
         }
+        for name, array in self.scale_map.to_arrays().items():
+            weights[SCALE_MAP + name] = torch.from_numpy(array)
         metadata = {
             "format": FORMAT,
             "version": str(FORMAT_VERSION),
@@ -182,6 +194,12 @@ def load(path: str | Path, device: str = "auto") -> Field:
         config = FieldConfig.from_dict(parse(metadata["config"]))
         normalization = build(Normalization, parse(metadata["normalization"]))
         report = build(FitReport, parse(metadata["report"]))
+        scales = {
+            name.removeprefix(SCALE_MAP): weights.pop(name)
+            for name in sorted(weights)
+            if name.startswith(SCALE_MAP)
+        }
+        scale_map = _new_scale_map(scales)
         module = _new_module(config, weights)
     except FieldFileError as problem:
         raise FieldFileError(f"{path}: {problem}") from None
@@ -189,7 +207,7 @@ def load(path: str | Path, device: str = "auto") -> Field:
         raise FieldFileError(
             f"{path} is not a complete field ({_first_line(problem)}). Fit the mesh again."
         ) from None
-    return Field(module.to(choose_device(device)), normalization, report)
+    return Field(module.to(choose_device(device)), normalization, report, scale_map)
 
 
 def checksum(metadata: dict[str, str], weights: dict[str, Tensor]) -> str:
@@ -224,6 +242,37 @@ def _read(path: Path) -> bytes:
     except (OSError, ValueError) as problem:  # ValueError: a name with a null character
         reason = getattr(problem, "strerror", None) or problem
         raise FieldFileError(f"Cannot read the field {path}: {reason}.") from None
+
+
+def _new_scale_map(tensors: dict[str, Tensor]) -> ScaleMap:
+    """The scale map of its tensors, which must be those that a fit gives.
+
+    The stencils that its numbers choose take memory: none is believed that a fit cannot have.
+    """
+    probes = len(tensors.get("points", ()))
+    single, per_probe, vectors = (1,), (probes,), (probes, 3)
+    shapes = {"points": vectors, "normals": vectors, "noise": single, "spacing": single}
+    expected = {
+        each.name: (shapes.get(each.name, per_probe), torch.float32)
+        for each in dataclass_fields(ScaleMap)
+    }
+    found = {name: (tuple(each.shape), each.dtype) for name, each in tensors.items()}
+    if found != expected or not 0 < probes <= MAX_PROBES:
+        raise FieldFileError("The field's scale map is not complete. Fit the mesh again.")
+    scale_map = ScaleMap(**{name: each.numpy() for name, each in tensors.items()})
+    limits = {
+        "normal_scale": (LADDER[0], LADDER[-1]),
+        "curvature_scale": (LADDER[0], LADDER[-1]),
+        "spacing": (DENSE, SPARSE),
+    }
+    for name, array in scale_map.to_arrays().items():
+        low, high = limits.get(name, (-math.inf, math.inf))
+        if not np.isfinite(array).all() or array.min() < 0.99 * low or array.max() > 1.01 * high:
+            raise FieldFileError(
+                f"The field's scale map has numbers in {name!r} that no fit gives. Fit the mesh "
+                "again."
+            )
+    return scale_map
 
 
 def _new_module(config: FieldConfig, weights: dict[str, Tensor]) -> NeuralField:

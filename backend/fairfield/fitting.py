@@ -28,6 +28,7 @@ from .fields import (
 )
 from .mesh import TriangleMesh, repair
 from .normalization import HALF_EXTENT_IN_CUBE, Normalization
+from .operators.automatic_scale import choose_scales
 from .progress import Progress, ProgressCallback, part, silent
 from .sampling import near_surface_points, training_points
 from .training import choose_trainer
@@ -204,24 +205,31 @@ def fit(
             points.astype(np.float32),
             exact_points.astype(np.float32),
             plan,
-            part(progress, 0.5, 0.98),
+            part(progress, 0.5, 0.9),
+        )
+
+    with stopwatch("scales"):
+        evaluator = Evaluator(module)
+        scale_map = choose_scales(
+            evaluator.field, cube_mesh, random, torch_device, part(progress, 0.9, 0.99)
         )
 
     with stopwatch("check"):
-        progress(Progress(0.98, "Measuring the error"))
+        progress(Progress(0.99, "Measuring the error"))
         report = FitReport(
             preset=preset,
             seed=seed,
             device=torch_device.type,
             steps=plan.steps,
             near_surface_error=math.nan,
+            noise=float(scale_map.noise[0]) / HALF_EXTENT_IN_CUBE,
             seconds=stopwatch.seconds,
             vertices=len(mesh.vertices),
             triangles=len(mesh.triangles),
             repairs=repaired.repairs,
             warnings=_warnings(repaired.mesh, exact_held_out),
         )
-        field = Field(module, normalization, report)
+        field = Field(module, normalization, report, scale_map)
         values = field.evaluate(field.tensor(held_out)).cpu().double().numpy()
         error = float(np.abs(values - exact_held_out).mean()) / HALF_EXTENT_IN_CUBE
     field.report = replace(report, near_surface_error=error)

@@ -17,6 +17,13 @@ NEAR_DEVIATIONS = (0.005, 0.03)
 
 def surface_points(mesh: TriangleMesh, count: int, random: np.random.Generator) -> Array:
     """Return (count, 3) points, uniform over the mesh's area."""
+    return surface_samples(mesh, count, random)[0]
+
+
+def surface_samples(
+    mesh: TriangleMesh, count: int, random: np.random.Generator
+) -> tuple[Array, NDArray[np.intp]]:
+    """Return (count, 3) points, uniform over the mesh's area, and their triangles (count,)."""
     cumulative_area = mesh.cumulative_area
     where = random.random(count) * cumulative_area[-1]
     chosen = np.minimum(np.searchsorted(cumulative_area, where), len(cumulative_area) - 1)
@@ -25,7 +32,7 @@ def surface_points(mesh: TriangleMesh, count: int, random: np.random.Generator) 
     # The square's upper half folds back onto the triangle.
     folded = u + v > 1
     u, v = np.where(folded, 1 - u, u), np.where(folded, 1 - v, v)
-    return a + u * (b - a) + v * (c - a)
+    return a + u * (b - a) + v * (c - a), chosen
 
 
 def training_points(mesh: TriangleMesh, count: int, random: np.random.Generator) -> Array:

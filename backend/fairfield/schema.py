@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from dataclasses import MISSING, fields, is_dataclass
+from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 MAX_TEXT = 10_000
@@ -12,6 +14,16 @@ MAX_ENTRIES = 1_000
 MAX_WHOLE_NUMBER = 2**63
 
 T = TypeVar("T")
+
+# What stands for `Any`, by the value's own type.
+_PLAIN: dict[type, Any] = {
+    int: int,
+    float: float,
+    bool: bool,
+    NoneType: NoneType,
+    list: list[Any],
+    dict: dict[str, Any],
+}
 
 
 class SchemaError(ValueError):
@@ -36,9 +48,9 @@ def build(kind: type[T], values: Any) -> T:
     """Return a dataclass made from a JSON object.
 
     The object must have the fields without a default, and no others than the dataclass has. Types
-    are those of the annotations: int, float, str, and list, dict and tuple of these. A whole number
-    may stand for a float; a truth value stands for no number. A part that is a dataclass itself is
-    to be built beforehand.
+    are those of the annotations: int, float, bool, str, None, Any, alternatives, and list, dict and
+    tuple of these. A whole number may stand for a float; a truth value stands for no number. A part
+    that is a dataclass itself is to be built beforehand.
 
     Raises
     ------
@@ -68,6 +80,8 @@ def _checked(value: Any, annotation: Any, where: str) -> Any:
         return value
     if annotation in (float, int) and type(value) is int and abs(value) <= MAX_WHOLE_NUMBER:
         return annotation(value)
+    if annotation is bool and type(value) is bool:
+        return value
     if annotation is str and type(value) is str and len(value) <= MAX_TEXT:
         return value
     if origin is list and type(value) is list and len(value) <= MAX_ENTRIES:
@@ -81,5 +95,13 @@ def _checked(value: Any, annotation: Any, where: str) -> Any:
         }
     if is_dataclass(value) and isinstance(value, annotation):
         return value
+    if origin is UnionType:
+        for part in inner:
+            with contextlib.suppress(SchemaError):
+                return _checked(value, part, where)
+    if annotation is NoneType and value is None:
+        return None
+    if annotation is Any:
+        return _checked(value, _PLAIN.get(type(value), str), where)
     name = getattr(annotation, "__name__", annotation) if origin is None else annotation
     raise SchemaError(f"{where} is {repr(value)[:100]}; expected {name}")

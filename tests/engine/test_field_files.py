@@ -102,6 +102,13 @@ def test_truncated_files_are_refused(saved: Path, keep: float) -> None:
         ({"report": "{}"}, "not a complete field"),
         ({"config": "[" * 100_000}, "not a complete field"),
         ({"drop_tensor": "encoding.table"}, "'encoding.table' differs"),
+        ({"drop_tensor": "scale_map.noise"}, "scale map is not complete"),
+        ({"tensors": {"scale_map.points": torch.zeros(5, 3)}}, "scale map is not complete"),
+        ({"tensors": {"scale_map.spacing": torch.full((1,), 1e-6)}}, "'spacing' that no fit"),
+        (
+            {"tensors": {"scale_map.noise": torch.full((1,), torch.nan)}},
+            "'noise' that no fit",
+        ),
         ({"tensors": {"other": torch.zeros(1)}}, "'other' differs"),
         ({"tensors": {"decoder.layers.2.bias": torch.zeros(2)}}, "bias' differs"),
         ({"tensors": {"decoder.layers.2.bias": torch.zeros(1).double()}}, "bias' differs"),
