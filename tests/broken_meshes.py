@@ -28,7 +28,7 @@ class Expectation:
     repaired
         A kind of repair that is reported.
     unanswered
-        Whether some vertices have no answer, which is then counted.
+        Whether vertices may have no answer, for want of a surface near them; they are counted.
     in_blender
         Whether Blender can hold such a mesh.
     """
@@ -47,7 +47,7 @@ OUTCOMES = {
     "duplicate_vertices": Expectation(),
     "empty": Expectation(refused="no vertices"),
     "flipped_faces": Expectation(repaired="turned triangles"),
-    "holes": Expectation(repaired="unused vertices"),
+    "holes": Expectation(repaired="unused vertices", unanswered=True),
     "isolated_vertex": Expectation(repaired="unused vertices"),
     "nan_vertex": Expectation(refused="not finite numbers"),
     "nonmanifold_edge_fan": Expectation(unanswered=True),
