@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).resolve().parent
-sys.path[:0] = [str(FOLDER.parent), str(FOLDER)]
+sys.path += [str(FOLDER.parent), str(FOLDER)]
 
 if sys.platform != "linux":
     collect_ignore_glob = ["test_*.py"]  # the faults are made with Linux's own means
