@@ -14,7 +14,8 @@ export FAIRFIELD_ZIP := $(CURDIR)/$(EXTENSION)
 export FAIRFIELD_SHARED ?= $(CURDIR)/../shared
 
 EXTENSION_SOURCES := $(shell find blender_addon backend/fairfield -name '*.py') \
-	__init__.py blender_manifest.toml constraints.txt LICENSE scripts/build_extension.py
+	__init__.py blender_manifest.toml constraints.txt constraints-hashed.txt LICENSE \
+	scripts/build_extension.py
 
 .PHONY: demo test test-backend lint types extension validate benchmark clean
 .SECONDARY:
@@ -25,7 +26,7 @@ demo: .venv/installed .blender/$(DEMO_BLENDER)/installed $(EXTENSION)
 test: test-backend $(BLENDER_VERSIONS:%=test-blender-%)
 
 test-backend: .venv/installed $(EXTENSION)
-	$(BACKEND) -m pytest tests/engine tests/client
+	$(BACKEND) -m pytest tests/engine tests/client tests/fuzz tests/faults
 
 test-blender-%: .venv/installed .blender/%/installed $(EXTENSION)
 	.blender/$*/bin/python -m pytest tests/blender
@@ -55,10 +56,17 @@ clean:
 	$(BACKEND) $(PIP_INSTALL) -c constraints.txt -c constraints-dev.txt -e '.[dev]'
 	touch $@
 
-.blender/%/installed:
+.blender/%/installed: constraints-dev.txt
 	$(PYTHON) -m venv .blender/$*
-	.blender/$*/bin/python $(PIP_INSTALL) bpy==$* -c constraints-dev.txt pytest
+	.blender/$*/bin/python $(PIP_INSTALL) bpy==$* -c constraints-dev.txt pytest hypothesis
 	touch $@
+
+# Asks the package index, so it is only made when a pin has changed.
+constraints-hashed.txt: constraints.txt
+	$(BACKEND) scripts/hash_constraints.py
+
+docs/licences.md: constraints.txt scripts/list_licences.py .venv/installed
+	$(BACKEND) scripts/list_licences.py
 
 # Also leaves what it packed in build/fairfield_extension, for the type checker.
 $(EXTENSION): $(EXTENSION_SOURCES) .venv/installed .blender/$(DEMO_BLENDER)/installed

@@ -1,5 +1,7 @@
 """Export to PLY and glTF through Blender's own exporters, attributes included.
 
+The exporters write to a new name beside the file, which is renamed only when it is whole: an export
+that fails, for instance because the disk is full, leaves the earlier file as it was.
 Copies of the evaluated meshes are exported, and the scene stays as it is. In the copies directions
 turn with the geometry into the file's axes, and for glTF, which keeps only attributes whose names
 begin with an underscore, they are renamed.
@@ -7,6 +9,9 @@ begin with an underscore, they are renamed.
 
 from __future__ import annotations
 
+import os
+import re
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +26,17 @@ from .units import Placement
 
 PLY, GLB = "PLY", "GLB"
 SUFFIXES = {PLY: ".ply", GLB: ".glb"}
+_PLY_BYTES = {
+    "char": 1,
+    "uchar": 1,
+    "short": 2,
+    "ushort": 2,
+    "int": 4,
+    "uint": 4,
+    "float": 4,
+    "double": 8,
+}
+_PLY_HEADER_BYTES = 1 << 16
 
 
 def export(
@@ -42,31 +58,68 @@ def export(
     """
     if not path.parent.is_dir():
         raise SceneError(f"The folder '{path.parent}' does not exist; choose another one.")
-    with _exported_copies(context, objects, file_format):
-        try:
-            if file_format == PLY:
-                bpy.ops.wm.ply_export(
-                    filepath=str(path),
-                    export_selected_objects=True,
-                    export_normals=True,
-                    export_attributes=True,
-                    export_colors="SRGB",
-                )
-            else:
-                bpy.ops.export_scene.gltf(
-                    filepath=str(path),
-                    export_format="GLB",
-                    use_selection=True,
-                    export_attributes=True,
-                )
-        except RuntimeError as problem:
-            raise SceneError(f"'{path}' could not be written: {problem}".rstrip()) from None
+    draft = path.with_name(f".fairfield-{secrets.token_hex(8)}{SUFFIXES[file_format]}")
+    try:
+        with _exported_copies(context, objects, file_format) as copies:
+            corners = sum(len(copy.data.loops) for copy in copies)
+            _call_exporter(draft, file_format)
+        if file_format == PLY and not _is_whole_ply(draft, corners):
+            # Blender's exporter does not notice that a write failed.
+            raise SceneError(f"'{path}' could not be written whole; is the disk full?")
+        os.replace(draft, path)
+    except (RuntimeError, OSError) as problem:
+        raise SceneError(f"'{path}' could not be written: {_reason(problem)}.") from None
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _call_exporter(path: Path, file_format: str) -> None:
+    if file_format == PLY:
+        bpy.ops.wm.ply_export(
+            filepath=str(path),
+            export_selected_objects=True,
+            export_normals=True,
+            export_attributes=True,
+            export_colors="SRGB",
+        )
+    else:
+        bpy.ops.export_scene.gltf(
+            filepath=str(path),
+            export_format="GLB",
+            use_selection=True,
+            export_attributes=True,
+        )
+
+
+def _is_whole_ply(path: Path, corners: int) -> bool:
+    """Whether a binary PLY file is as long as its header says, given its number of face corners."""
+    with path.open("rb") as file:
+        header, end, _ = file.read(_PLY_HEADER_BYTES).partition(b"end_header\n")
+    expected = len(header) + len(end)
+    rows = 0
+    for line in header.decode(errors="replace").split("\n"):
+        words = line.split()
+        if words[:1] == ["element"]:
+            rows = int(words[2])
+        elif words[:2] == ["property", "list"]:
+            expected += rows * _PLY_BYTES[words[2]] + corners * _PLY_BYTES[words[3]]
+        elif words[:1] == ["property"]:
+            expected += rows * _PLY_BYTES[words[1]]
+    return bool(end) and path.stat().st_size == expected
+
+
+def _reason(problem: Exception) -> str:
+    """What went wrong, in one line: a failing exporter gives a whole traceback."""
+    if isinstance(problem, OSError):
+        return problem.strerror or str(problem)
+    errors = re.findall(r"^\w*(?:Error|Exception): (.+)$", str(problem), re.MULTILINE)
+    return (errors[-1] if errors else str(problem).split("\n")[0]).strip().rstrip(".")
 
 
 @contextmanager
 def _exported_copies(
     context: bpy.types.Context, objects: list[bpy.types.Object], file_format: str
-) -> Iterator[None]:
+) -> Iterator[list[bpy.types.Object]]:
     """Have copies of the objects as the selection, under the objects' names, for a while."""
     view_layer = context.view_layer
     selected = list(context.selected_objects)
@@ -88,7 +141,7 @@ def _exported_copies(
         for copy in copies:
             copy.select_set(True)
         view_layer.objects.active = copies[0]
-        yield
+        yield copies
     finally:
         for copy in copies:
             bpy.data.meshes.remove(copy.data)  # takes the object with it

@@ -24,7 +24,7 @@ def managed_environment() -> ManagedEnvironment:
     """Return the environment that the extension installs for its backend."""
     return ManagedEnvironment(
         root=Path(bpy.utils.extension_path_user(EXTENSION, create=True)),
-        constraints=EXTENSION_ROOT / "constraints.txt",
+        constraints=EXTENSION_ROOT / "constraints-hashed.txt",
         extension_root=EXTENSION_ROOT,
     )
 

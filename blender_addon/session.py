@@ -135,8 +135,7 @@ class Session:
         """Move on what is under way; results are then in `waiting`."""
         if self.installation is not None and self.installing:
             self.installation.poll()
-        if not self.queue.settled:
-            self.queue.poll(budget_seconds)
+        self.queue.poll(budget_seconds)
         click = self.click
         if click is not None and click.ended:
             self.click = None

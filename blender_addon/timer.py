@@ -1,8 +1,8 @@
 """The clock that moves the session on in Blender's window.
 
-One function is registered with `bpy.app.timers`, only while something is under way. A tick moves
-bytes for a few milliseconds and returns, so the interface goes on answering. Results are written by
-a short operator, so that undo takes them back under a name of their own.
+One function is registered with `bpy.app.timers`, only while something is under way or a backend
+lives. A tick moves bytes for a few milliseconds and returns, so the interface goes on answering.
+Results are written by a short operator, so that undo takes them back under a name of their own.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from .session import Goal
 
 WORKING_SECONDS = 0.03
 WAITING_SECONDS = 0.3
+# A backend that nobody needs now is still looked at: if it ends, the panel says so and the system
+# is rid of it.
+IDLE_SECONDS = 2.0
 REDRAW_SECONDS = 0.2
 
 _APPLY = {Goal.SMOOTH: "apply_smooth", Goal.EXTRACT: "apply_extract"}
@@ -26,8 +29,9 @@ _drawn_at = 0.0
 
 
 def ensure() -> None:
-    """Run the clock, if something is under way and it does not run yet."""
-    if not bpy.app.background and not bpy.app.timers.is_registered(_tick):
+    """Run the clock from now on, as long as there is something to do."""
+    if not bpy.app.background:
+        stop()  # it may be waiting for its next look at an idle backend
         # It outlives the file: the end of what a loaded file dropped is still to be followed.
         bpy.app.timers.register(_tick, persistent=True)
 
@@ -55,7 +59,7 @@ def _tick() -> float | None:
         ]
     _redraw(active)
     if active.idle:
-        return None
+        return None if active.queue.backend is None else IDLE_SECONDS
     if active.queue.transferring:
         return 0.0
     return WORKING_SECONDS if active.queue.busy or active.installing else WAITING_SECONDS

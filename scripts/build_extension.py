@@ -19,7 +19,13 @@ ROOT = Path(__file__).resolve().parent.parent
 STAGE = ROOT / "build" / "fairfield_extension"
 ZIP = ROOT / "dist" / "fairfield.zip"
 
-FILES = ("__init__.py", "blender_manifest.toml", "constraints.txt", "LICENSE")
+FILES = (
+    "__init__.py",
+    "blender_manifest.toml",
+    "constraints.txt",
+    "constraints-hashed.txt",
+    "LICENSE",
+)
 PACKAGES = ("blender_addon", "backend/fairfield")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from . import __version__
-from .errors import FairfieldError
+from .errors import FairfieldError, NotEnoughMemory
 from .progress import Progress
 from .threads import let_threads_sleep, set_thread_count, usable_cores
 
@@ -43,6 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
     let_threads_sleep()
     try:
         return options.run(options)
+    except NotEnoughMemory as problem:
+        return _complain(options.command, str(problem), FAILURE)
     except FairfieldError as problem:
         return _complain(options.command, str(problem), BAD_INPUT)
     except OSError as problem:
@@ -64,11 +66,13 @@ def main(arguments: list[str] | None = None) -> int:
 def _fit(options: argparse.Namespace) -> int:
     _require_suffix(options.output, (".safetensors",))
     _require_folder(options.output)
+    from . import memory
     from .fitting import fit
     from .mesh import TriangleMesh
 
     start = time.perf_counter()
     mesh = TriangleMesh.load(options.mesh)
+    memory.fit_need(mesh, options.preset, options.field).check(memory.available_bytes())
     with _ProgressLine() as progress:
         field = fit(
             mesh,
@@ -127,6 +131,7 @@ def _smooth(options: argparse.Namespace) -> int:
     if suffix not in (".ply", ".npz"):
         raise FairfieldError(f"The output {options.output} must be a .ply or .npz file.")
     _require_folder(options.output)
+    from . import memory
     from .field import load
     from .mesh import TriangleMesh
     from .mesh_files import write_mesh
@@ -135,6 +140,7 @@ def _smooth(options: argparse.Namespace) -> int:
 
     field = load(options.field, options.device)
     mesh = TriangleMesh.load(options.mesh)
+    memory.smooth_need(len(mesh.vertices)).check(memory.available_bytes())
     with _ProgressLine() as progress:
         jets = smooth(
             field,
@@ -220,12 +226,14 @@ def _extract(options: argparse.Namespace) -> int:
 
     check_suffix(options.output)
     _require_folder(options.output)
+    from . import memory
     from .extraction import extract, extract_with_jets
     from .field import load
     from .surface_attributes import surface_attributes
 
     field = load(options.field, options.device)
     scale = None if options.scale == "none" else options.scale
+    memory.extract_need(options.resolution).check(memory.available_bytes())
     with _ProgressLine() as progress:
         if options.output.suffix.lower() in (".ply", ".glb", ".npz"):
             mesh, jets = extract_with_jets(field, options.resolution, scale, progress=progress)

@@ -19,8 +19,8 @@ class FieldFileError(FairfieldError, ValueError):
     """The file is not a field that this version can load."""
 
 
-class OutOfMemoryError(FairfieldError, MemoryError):
-    """The memory of the machine or of its GPU does not suffice."""
+class NotEnoughMemory(FairfieldError, MemoryError):
+    """The memory of the machine, or of its GPU, does not suffice."""
 
 
 class Cancelled(FairfieldError):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .fields import NeuralField
-from .memory import RowLimit
+from .out_of_memory import RowLimit
 from .threads import one_torch_thread, thread_count
 
 TORCH_ROWS = 1 << 14

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
+import stat
 from dataclasses import asdict, dataclass
 from dataclasses import field as dataclass_field
+from dataclasses import fields as dataclass_fields
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +20,22 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from .errors import FieldFileError
+from .errors import FieldFileError, MeshError
 from .evaluation import Evaluator
 from .fields import FieldConfig, NeuralField
 from .normalization import Normalization
-from .operators.automatic_scale import ScaleMap
+from .operators.automatic_scale import DENSE, LADDER, SPARSE, ScaleMap
+from .schema import SchemaError, build, parse
 from .whole_files import write_whole
 
+SUFFIX = ".safetensors"
 FORMAT = "fairfield-field"
 FORMAT_VERSION = 1
+MAX_FILE_BYTES = 4 << 30
+"""No file is read that is larger; a field of the standard preset takes about 10 MB."""
 SCALE_MAP = "scale_map."
 """What the names of the scale map's tensors in a file begin with."""
+MAX_PROBES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -96,6 +105,11 @@ class Field:
         """Where the network's weights are."""
         return next(self.module.parameters()).device
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the network's weights and the base take."""
+        return sum(tensor.nbytes for tensor in self.module.state_dict().values())
+
     def __call__(self, points: ArrayLike) -> NDArray[np.float64]:
         cube = self.normalization.to_cube(np.asarray(points, dtype=np.float64))
         values = self.evaluate(self.tensor(cube))
@@ -128,6 +142,12 @@ class Field:
         OSError
             If the file cannot be written; what was there before is kept.
         """
+        weights = {
+            name: tensor.detach().cpu().contiguous()
+            for name, tensor in self.module.state_dict().items()
+        }
+        for name, array in self.scale_map.to_arrays().items():
+            weights[SCALE_MAP + name] = torch.from_numpy(array)
         metadata = {
             "format": FORMAT,
             "version": str(FORMAT_VERSION),
@@ -135,17 +155,16 @@ class Field:
             "normalization": json.dumps(asdict(self.normalization)),
             "report": json.dumps(self.report.to_dict()),
         }
-        weights = {
-            name: tensor.detach().cpu().contiguous()
-            for name, tensor in self.module.state_dict().items()
-        }
-        for name, array in self.scale_map.to_arrays().items():
-            weights[SCALE_MAP + name] = torch.from_numpy(array)
+        metadata["checksum"] = checksum(metadata, weights)
         write_whole(Path(path), save_tensors(weights, metadata))
 
 
 def load(path: str | Path, device: str = "auto") -> Field:
     """Read a field that `Field.save` wrote.
+
+    Nothing in the file is taken on trust: its length, its description, and that the tensors are
+    those of the described network are checked before anything is made of them, and no more memory
+    is taken than twice the file's length.
 
     Raises
     ------
@@ -155,43 +174,136 @@ def load(path: str | Path, device: str = "auto") -> Field:
     from .devices import choose_device
 
     path = Path(path)
-    try:
-        content = path.read_bytes()
-    except OSError as problem:
-        raise FieldFileError(f"Cannot read the field {path}: {problem.strerror}.") from None
+    content = _read(path)
     try:
         weights = load_tensors(content)
         metadata = _metadata(content)
-    except (safetensors.SafetensorError, ValueError) as problem:
+    except (safetensors.SafetensorError, ValueError, KeyError, AttributeError) as problem:
         raise FieldFileError(
-            f"{path} is not a field, or is damaged ({problem}). Fit the mesh again."
+            f"{path} is not a field, or is damaged ({_first_line(problem)}). Fit the mesh again."
         ) from None
     if metadata.get("format") != FORMAT:
         raise FieldFileError(f"{path} is a safetensors file, but not a Fairfield field.")
     if metadata.get("version") != str(FORMAT_VERSION):
         raise FieldFileError(
-            f"{path} has field version {metadata.get('version')}; this Fairfield reads version "
-            f"{FORMAT_VERSION}. Update Fairfield, or fit the mesh again."
+            f"{path} has field version {str(metadata.get('version'))[:100]}; this Fairfield reads "
+            f"version {FORMAT_VERSION}. Update Fairfield, or fit the mesh again."
+        )
+    if metadata.pop("checksum", None) != checksum(metadata, weights):
+        raise FieldFileError(
+            f"{path} is damaged: its content does not match its checksum. Fit the mesh again."
         )
     try:
-        config = FieldConfig.from_dict(json.loads(metadata["config"]))
-        values = json.loads(metadata["normalization"])
-        x, y, z = (float(coordinate) for coordinate in values["center"])
-        normalization = Normalization((x, y, z), float(values["half_extent"]))
-        report = FitReport(**json.loads(metadata["report"]))
-        scales = [name for name in weights if name.startswith(SCALE_MAP)]
-        scale_map = ScaleMap(
-            **{name.removeprefix(SCALE_MAP): weights.pop(name).numpy() for name in scales}
-        )
-        module = NeuralField(config)
-        module.load_state_dict(weights)
+        config = FieldConfig.from_dict(parse(metadata["config"]))
+        normalization = build(Normalization, parse(metadata["normalization"]))
+        report = build(FitReport, parse(metadata["report"]))
+        scales = {
+            name.removeprefix(SCALE_MAP): weights.pop(name)
+            for name in sorted(weights)
+            if name.startswith(SCALE_MAP)
+        }
+        scale_map = _new_scale_map(scales)
+        module = _new_module(config, weights)
     except FieldFileError as problem:
         raise FieldFileError(f"{path}: {problem}") from None
-    except (KeyError, TypeError, ValueError, RuntimeError) as problem:
+    except (KeyError, SchemaError, MeshError) as problem:
         raise FieldFileError(
             f"{path} is not a complete field ({_first_line(problem)}). Fit the mesh again."
         ) from None
     return Field(module.to(choose_device(device)), normalization, report, scale_map)
+
+
+def checksum(metadata: dict[str, str], weights: dict[str, Tensor]) -> str:
+    """Return the fingerprint of a field's content: 32 hexadecimal digits.
+
+    It is for damage: a disk or a transfer that changed a byte. Whoever changes a file on purpose
+    can compute it too.
+    """
+    digest = blake2b(digest_size=16)
+    for name, text in sorted(metadata.items()):
+        digest.update(json.dumps([name, text]).encode())
+    for name, tensor in sorted(weights.items()):
+        digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _read(path: Path) -> bytes:
+    """The content of a regular file of a field's size."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise FieldFileError(f"{path} is not a file. Choose a {SUFFIX} file.")
+        if status.st_size > MAX_FILE_BYTES:
+            raise FieldFileError(
+                f"{path} is not a field: it has {status.st_size / 1e9:.1f} GB, and no field has "
+                f"more than {MAX_FILE_BYTES / 1e9:.1f} GB."
+            )
+        return path.read_bytes()
+    except FieldFileError:
+        raise
+    except (OSError, ValueError) as problem:  # ValueError: a name with a null character
+        reason = getattr(problem, "strerror", None) or problem
+        raise FieldFileError(f"Cannot read the field {path}: {reason}.") from None
+
+
+def _new_scale_map(tensors: dict[str, Tensor]) -> ScaleMap:
+    """The scale map of its tensors, which must be those that a fit gives.
+
+    The stencils that its numbers choose take memory: none is believed that a fit cannot have.
+    """
+    probes = len(tensors.get("points", ()))
+    single, per_probe, vectors = (1,), (probes,), (probes, 3)
+    shapes = {"points": vectors, "normals": vectors, "noise": single, "spacing": single}
+    expected = {
+        each.name: (shapes.get(each.name, per_probe), torch.float32)
+        for each in dataclass_fields(ScaleMap)
+    }
+    found = {name: (tuple(each.shape), each.dtype) for name, each in tensors.items()}
+    if found != expected or not 0 < probes <= MAX_PROBES:
+        raise FieldFileError("The field's scale map is not complete. Fit the mesh again.")
+    scale_map = ScaleMap(**{name: each.numpy() for name, each in tensors.items()})
+    limits = {
+        "normal_scale": (LADDER[0], LADDER[-1]),
+        "curvature_scale": (LADDER[0], LADDER[-1]),
+        "spacing": (DENSE, SPARSE),
+    }
+    for name, array in scale_map.to_arrays().items():
+        low, high = limits.get(name, (-math.inf, math.inf))
+        if not np.isfinite(array).all() or array.min() < 0.99 * low or array.max() > 1.01 * high:
+            raise FieldFileError(
+                f"The field's scale map has numbers in {name!r} that no fit gives. Fit the mesh "
+                "again."
+            )
+    return scale_map
+
+
+def _new_module(config: FieldConfig, weights: dict[str, Tensor]) -> NeuralField:
+    """The network of a configuration with the given weights, which must be those that it has.
+
+    It is first made without memory, so that a configuration of gigabytes costs nothing.
+    """
+    if config.encoding.dimension != 3 or config.decoder.channels != 1:
+        raise FieldFileError(
+            f"The field maps {config.encoding.dimension} coordinates to {config.decoder.channels} "
+            "values; it must map 3 to 1. Fit the mesh again."
+        )
+    with torch.device("meta"):
+        module = NeuralField(config)
+    expected = {name: (each.shape, each.dtype) for name, each in module.state_dict().items()}
+    found = {name: (each.shape, each.dtype) for name, each in weights.items()}
+    if found != expected:
+        names = sorted(expected.keys() ^ found.keys()) or [
+            name for name in sorted(expected) if expected[name] != found[name]
+        ]
+        raise FieldFileError(
+            f"The file does not hold the weights of its network ({names[0][:100]!r} differs). "
+            "Fit the mesh again."
+        )
+    if not all(bool(tensor.isfinite().all()) for tensor in weights.values()):
+        raise FieldFileError("The field's weights are not finite numbers. Fit the mesh again.")
+    module.load_state_dict(weights, assign=True)
+    return module
 
 
 def _metadata(content: bytes) -> dict[str, str]:

@@ -26,10 +26,10 @@ from .fields import (
     check_kind,
 )
 from .lattice_distance import lattice_distance
-from .memory import memory_needed_for
 from .mesh import TriangleMesh, repair
 from .normalization import HALF_EXTENT_IN_CUBE, Normalization
 from .operators.automatic_scale import choose_scales
+from .out_of_memory import memory_needed_for
 from .progress import Progress, ProgressCallback, part, silent
 from .sampling import Float32, TrainingSamples, near_points, near_surface_points
 from .training import choose_trainer
@@ -183,7 +183,7 @@ def fit(
         For an unknown preset, field or device, or a seed that is not a non-negative integer.
     MeshError
         If the mesh has no surface.
-    OutOfMemoryError
+    NotEnoughMemory
         If memory does not suffice, even in small parts.
     Cancelled
         Whenever `progress` raises it.

@@ -1,88 +1,117 @@
-"""What to do when memory runs out: work on fewer rows at a time, then say so in one sentence."""
+"""How much memory a job will take, and whether it is there: refused before it starts, with numbers.
+
+The estimates are upper bounds on the peaks that `benchmarks/reliability.py` measures and prints
+beside them. They leave out what a process takes before its first job, and a graphics card's memory.
+"""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TypeVar
+from dataclasses import dataclass
 
+import psutil
 import torch
 
-from .errors import OutOfMemoryError
+from .errors import NotEnoughMemory
+from .extraction import RESOLUTION_LIMITS
+from .fields import FieldConfig, NeuralField
+from .fitting import BATCH, PRESETS
+from .mesh import TriangleMesh
 
-Result = TypeVar("Result")
+MEGABYTE = 1 << 20
+# Bytes for each of a kind, found by measuring: copies, search trees, results of every stage.
+FIT_BASE = 256 * MEGABYTE
+PER_TRIANGLE = 900
+PER_VERTEX = 300
+PER_SAMPLE = 128
+PER_WEIGHT_BYTE = 5
+SMOOTH_BASE = 64 * MEGABYTE
+PER_POINT = 600
+EXTRACT_BASE = 64 * MEGABYTE
+PER_LATTICE_NODE = 10
+PER_SURFACE_CELL = 6 * PER_POINT
 
-FEWEST_ROWS = 256
-"""With so few rows at a time the rest of the field is what does not fit."""
 
+@dataclass(frozen=True)
+class Need:
+    """What a job will take.
 
-class RowLimit:
-    """How many rows are worked on at a time; halved whenever memory runs out.
-
-    Parameters
+    Attributes
     ----------
-    rows
-        At most, to start with.
+    nbytes
+        Memory at its peak, beside what is in use.
+    work
+        The job, as the beginning of a sentence.
+    remedy
+        How to make it smaller, as the end of one.
     """
 
-    def __init__(self, rows: int = sys.maxsize) -> None:
-        self._rows = rows
+    nbytes: int
+    work: str
+    remedy: str
 
-    def __call__(self, work: Callable[[int], Result], total: int) -> Result:
-        """Return work(rows), tried again with half the rows as long as memory runs out.
-
-        Parameters
-        ----------
-        work
-            Does all of its rows, so many at a time; may be begun several times.
-        total
-            Number of its rows.
+    def check(self, available: int) -> None:
+        """Refuse the job if it does not fit.
 
         Raises
         ------
-        OutOfMemoryError
-            If even `FEWEST_ROWS` are too many.
+        NotEnoughMemory
+            With both numbers and the remedy.
         """
-        while True:
-            rows = min(self._rows, total)
-            try:
-                return work(rows)
-            except (MemoryError, RuntimeError) as problem:
-                if not is_out_of_memory(problem):
-                    raise
-            # Outside the except clause, whose exception keeps the failed attempt's memory.
-            if rows <= FEWEST_ROWS:
-                raise OutOfMemoryError(
-                    f"There is not enough memory for {rows} points at a time. "
-                    'Close other programs, or choose the preset "draft" or the device "cpu".'
-                )
-            self._rows = rows // 2
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+        if self.nbytes > available:
+            raise NotEnoughMemory(
+                f"{self.work} needs about {_spoken(self.nbytes)} of memory, and "
+                f"{_spoken(available)} are free. Close other programs, or {self.remedy}."
+            )
 
 
-@contextmanager
-def memory_needed_for(what: str) -> Iterator[None]:
-    """Turn any library's way to say that memory ran out into an OutOfMemoryError."""
-    try:
-        yield
-    except OutOfMemoryError:
-        raise
-    except (MemoryError, RuntimeError) as problem:
-        if not is_out_of_memory(problem):
-            raise
-        raise OutOfMemoryError(
-            f"There is not enough memory to {what}. "
-            'Close other programs, choose the preset "draft", or decimate the mesh.'
-        ) from None
+def available_bytes() -> int:
+    """Memory that can be had without swapping."""
+    return psutil.virtual_memory().available
 
 
-def is_out_of_memory(problem: BaseException) -> bool:
-    """Whether Python, numpy, libigl or torch, on any device, ran out of memory."""
-    if isinstance(problem, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    text = str(problem)
-    return isinstance(problem, RuntimeError) and any(
-        sign in text for sign in ("out of memory", "can't allocate memory", "not enough memory")
+def fit_need(mesh: TriangleMesh, preset: str, kind: str) -> Need:
+    """What `fairfield.fit` takes; nothing for a preset or kind that it will refuse."""
+    plans = PRESETS[preset].plans if preset in PRESETS else {}
+    nbytes = 0
+    if kind in plans:
+        config = plans[kind].config
+        samples = PRESETS[preset].batches * BATCH + config.base_resolution**3
+        nbytes = (
+            FIT_BASE
+            + PER_TRIANGLE * len(mesh.triangles)
+            + PER_VERTEX * len(mesh.vertices)
+            + PER_SAMPLE * samples
+            + PER_WEIGHT_BYTE * _weight_bytes(config)
+        )
+    return Need(
+        nbytes,
+        f"Fitting {len(mesh.triangles)} triangles with the preset {preset!r}",
+        "decimate the mesh or choose a smaller preset",
     )
+
+
+def smooth_need(points: int) -> Need:
+    """What `fairfield.smooth` takes for so many points."""
+    return Need(SMOOTH_BASE + PER_POINT * points, f"Measuring {points} points", "decimate the mesh")
+
+
+def extract_need(resolution: int) -> Need:
+    """What `fairfield.extract` takes, at the vertices too; nothing where it will refuse."""
+    low, high = RESOLUTION_LIMITS
+    nbytes = 0
+    if low <= resolution <= high:
+        # A closed surface in the cube crosses a few times resolution^2 cells.
+        nbytes = EXTRACT_BASE + PER_LATTICE_NODE * resolution**3 + PER_SURFACE_CELL * resolution**2
+    return Need(
+        nbytes, f"Extracting at a resolution of {resolution}", "choose a smaller resolution"
+    )
+
+
+def _weight_bytes(config: FieldConfig) -> int:
+    """Bytes of a network's weights, counted without making them."""
+    with torch.device("meta"):
+        return sum(each.nbytes for each in NeuralField(config).state_dict().values())
+
+
+def _spoken(nbytes: int) -> str:
+    return f"{nbytes / 1e9:.1f} GB" if nbytes >= 1e8 else f"{nbytes / 1e6:.0f} MB"

@@ -14,6 +14,8 @@ from .progress import Progress, ProgressCallback, silent
 
 CHECKING = Progress(0.0, "Checking the mesh")
 MAX_VERTICES = 2**31 - 1
+MAX_COORDINATE = 1e150
+"""Areas and volumes of larger meshes have no floating-point number."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,8 +41,8 @@ class TriangleMesh:
         Raises
         ------
         MeshError
-            For wrong shapes, no vertices, no triangles, coordinates that are NaN or infinite,
-            indices out of range, and meshes without extent.
+            For wrong shapes, no vertices, no triangles, coordinates that are NaN, infinite or
+            beyond computing, indices out of range, and meshes without extent.
         """
         points = _as_table(vertices, "vertices", np.float64)
         faces = _as_table(triangles, "triangles", np.int64)
@@ -59,6 +61,12 @@ class TriangleMesh:
             raise MeshError(
                 f"{len(unusable)} vertices have coordinates that are not finite numbers, first "
                 f"vertex {unusable[0]} at {_show(points[unusable[0]])}. Delete or repair them."
+            )
+        farthest = float(np.abs(points).max())
+        if farthest > MAX_COORDINATE:
+            raise MeshError(
+                f"The mesh reaches to {farthest:g} units from the origin, which cannot be computed "
+                f"with. Scale it to a size below {MAX_COORDINATE:g}."
             )
         outside = np.flatnonzero(((faces < 0) | (faces >= len(points))).any(axis=1))
         if len(outside):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,20 @@ class Normalization:
     center: tuple[float, float, float]
     half_extent: float
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot be computed with.
+
+        Raises
+        ------
+        MeshError
+            If the half-side is zero, or too small or too large for float64.
+        """
+        if not 1e-150 < self.half_extent < 1e150 or not all(map(math.isfinite, self.center)):
+            raise MeshError(
+                f"The mesh's largest half-extent is {self.half_extent:g} units, which cannot be "
+                "computed with. Scale it to a size between 1e-150 and 1e150."
+            )
+
     @classmethod
     def of(cls, vertices: NDArray[np.float64]) -> Normalization:
         """From (V, 3) vertices.
@@ -30,14 +45,8 @@ class Normalization:
             If all vertices lie at one point, or too far apart for float64.
         """
         low, high = vertices.min(axis=0), vertices.max(axis=0)
-        half_extent = float((high / 2 - low / 2).max())
-        if not 1e-150 < half_extent < 1e150:
-            raise MeshError(
-                f"The mesh's largest half-extent is {half_extent:g} units, which cannot be "
-                "computed with. Scale it to a size between 1e-150 and 1e150."
-            )
         x, y, z = (low / 2 + high / 2).tolist()
-        return cls((x, y, z), half_extent)
+        return cls((x, y, z), float((high / 2 - low / 2).max()))
 
     @property
     def unit(self) -> float:

@@ -1,8 +1,9 @@
 """The backend process: frames on standard input and output, jobs one after another.
 
 A thin skin over the same functions that the command and a script call. The reader thread answers
-what can be answered at once (`hello`, `cancel`, `release`); everything else is queued for the main
-thread. The end of standard input is the end of the process, so the backend dies with its parent.
+what can be answered at once (`hello`, `ping`, `cancel`, `release`); everything else is queued for
+the main thread. The end of standard input is the end of the process, so the backend dies with its
+parent.
 """
 
 from __future__ import annotations
@@ -21,13 +22,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import __version__, wire
-from .errors import Cancelled, FairfieldError
+from . import __version__, memory, wire
+from .child_process import give_way_to_parent
+from .errors import Cancelled, FairfieldError, NotEnoughMemory
 from .extraction import extract_with_jets
+from .field import SUFFIX as FIELD_SUFFIX
 from .field import Field, load
 from .finetuning import finetune
 from .fitting import fit
 from .fused import warm_up
+from .kept_fields import KeptFields
 from .mesh import TriangleMesh
 from .progress import Progress, ProgressCallback
 from .smoothing import smooth
@@ -41,6 +45,8 @@ PROGRESS_INTERVAL = 0.1
 """Seconds between progress notifications of one job."""
 GRACE_SECONDS = 2.0
 """What a job gets to notice that the parent has gone."""
+MAX_PENDING = 64
+"""Jobs that may wait or run at a time; each may hold a mesh."""
 
 Arrays = Mapping[str, NDArray]
 Answer = tuple[dict[str, Any], dict[str, NDArray]]
@@ -113,10 +119,11 @@ class Server:
         self._pending: dict[int, threading.Event] = {}
         self._begun: set[int] = set()
         self._changing = threading.Lock()
-        self._fields: dict[str, Field] = {}
+        self._fields = KeptFields()
         self._warm = False
         self._at_once: dict[str, Callable[[Parameters], dict[str, Any]]] = {
             "hello": self._hello,
+            "ping": self._ping,
             "cancel": self._cancel,
             "release": self._release,
             "shutdown": self._shutdown,
@@ -141,6 +148,7 @@ class Server:
         self._warm = True
         while (entry := self._queue.get()) is not None:
             self._run_job(*entry)
+            del entry  # it holds a whole mesh
 
     def _read_frames(self) -> None:
         reader = wire.FrameReader(expect_magic=False)
@@ -174,10 +182,7 @@ class Server:
                 )
             )
         elif method in self._jobs:
-            cancelled = self._pending[identifier] = threading.Event()
-            self._queue.put((frame, cancelled))
-            if not self._warm:
-                self._report(identifier, Progress(0.0, "Compiling for this processor"))
+            self._enqueue(identifier, frame)
         elif method in self._at_once:
             try:
                 result = self._at_once[method](Parameters(method, frame.header.get("params", {})))
@@ -188,6 +193,23 @@ class Server:
             self._send(
                 wire.error(identifier, wire.UNKNOWN_METHOD, f"There is no method {method!r}.")
             )
+
+    def _enqueue(self, identifier: int, frame: wire.Frame) -> None:
+        with self._changing:
+            taken, full = identifier in self._pending, len(self._pending) >= MAX_PENDING
+            if not taken and not full:
+                self._pending[identifier] = threading.Event()
+        if taken:
+            # An answer with this number would be taken for that of the other request.
+            refusal = f"A request with 'id' {identifier} is still under way; give each its own."
+            self._send(wire.error(None, wire.INVALID_REQUEST, refusal))
+        elif full:
+            refusal = f"{MAX_PENDING} requests are under way, which is the limit; wait for answers."
+            self._send(wire.error(identifier, wire.INVALID_REQUEST, refusal))
+        else:
+            self._queue.put((frame, self._pending[identifier]))
+            if not self._warm:
+                self._report(identifier, Progress(0.0, "Compiling for this processor"))
 
     def _run_job(self, frame: wire.Frame, cancelled: threading.Event) -> None:
         identifier, method = frame.header["id"], frame.header["method"]
@@ -254,6 +276,9 @@ class Server:
             "pid": os.getpid(),
         }
 
+    def _ping(self, parameters: Parameters) -> dict[str, Any]:
+        return {}
+
     def _cancel(self, parameters: Parameters) -> dict[str, Any]:
         identifier = parameters.integer("id")
         with self._changing:
@@ -269,7 +294,7 @@ class Server:
         return {"found": True}
 
     def _release(self, parameters: Parameters) -> dict[str, Any]:
-        return {"found": self._fields.pop(parameters.text("field"), None) is not None}
+        return {"found": self._fields.release(parameters.text("field"))}
 
     def _shutdown(self, parameters: Parameters) -> dict[str, Any]:
         # The client closes the stream when it has this answer; the reader ends then.
@@ -282,15 +307,19 @@ class Server:
 
     def _fit(self, parameters: Parameters, arrays: Arrays, progress: ProgressCallback) -> Answer:
         key = parameters.text("field")
+        mesh = TriangleMesh(_table(arrays, "vertices"), _table(arrays, "triangles"))
+        preset = parameters.text("preset", "standard")
+        kind = parameters.text("kind", "hash-grid")
+        self._make_room(memory.fit_need(mesh, preset, kind))
         field = fit(
-            TriangleMesh(_table(arrays, "vertices"), _table(arrays, "triangles")),
-            parameters.text("preset", "standard"),
+            mesh,
+            preset,
             parameters.integer("seed", 0),
             device=parameters.text("device", "auto"),
-            kind=parameters.text("kind", "hash-grid"),
+            kind=kind,
             progress=progress,
         )
-        self._fields[key] = field
+        self._fields.keep(key, field)
         return _described(key, field), {}
 
     def _finetune(
@@ -300,19 +329,23 @@ class Server:
         if "vertices" in arrays:
             mesh = TriangleMesh(_table(arrays, "vertices"), _table(arrays, "triangles"))
         key = parameters.text("tuned_field")
-        self._fields[key] = field = finetune(
+        field = finetune(
             self._field(parameters),
             mesh,
             scale=parameters.scale("auto") or "auto",
             seed=parameters.integer("seed", 0),
             progress=progress,
         )
+        self._fields.keep(key, field)
         return _described(key, field), {}
 
     def _smooth(self, parameters: Parameters, arrays: Arrays, progress: ProgressCallback) -> Answer:
+        field = self._field(parameters)
+        points = _table(arrays, "points")
+        self._make_room(memory.smooth_need(len(points)))
         jets = smooth(
-            self._field(parameters),
-            _table(arrays, "points"),
+            field,
+            points,
             scale=parameters.scale("auto") or "auto",
             operator=parameters.text("operator", "polynomial"),
             progress=progress,
@@ -323,9 +356,12 @@ class Server:
     def _extract(
         self, parameters: Parameters, arrays: Arrays, progress: ProgressCallback
     ) -> Answer:
+        field = self._field(parameters)
+        resolution = parameters.integer("resolution", 256)
+        self._make_room(memory.extract_need(resolution))
         mesh, jets = extract_with_jets(
-            self._field(parameters),
-            parameters.integer("resolution", 256),
+            field,
+            resolution,
             parameters.scale(None),
             progress=progress,
         )
@@ -334,35 +370,49 @@ class Server:
 
     def _load(self, parameters: Parameters, arrays: Arrays, progress: ProgressCallback) -> Answer:
         key = parameters.text("field")
-        field = self._fields[key] = load(parameters.text("path"), parameters.text("device", "auto"))
+        field = load(parameters.text("path"), parameters.text("device", "auto"))
+        self._fields.keep(key, field)
         return _described(key, field), {}
 
     def _save(self, parameters: Parameters, arrays: Arrays, progress: ProgressCallback) -> Answer:
         path = parameters.text("path")
+        if not path.lower().endswith(FIELD_SUFFIX):
+            raise RefusedRequest(
+                wire.BAD_INPUT, f"The field's file {path!r} must be a {FIELD_SUFFIX} file."
+            )
         try:
             self._field(parameters).save(path)
-        except OSError as problem:
+        except (OSError, ValueError) as problem:
+            reason = getattr(problem, "strerror", None) or problem
             raise RefusedRequest(
-                wire.BAD_INPUT, f"Cannot write the field {path}: {problem.strerror}."
+                wire.BAD_INPUT, f"Cannot write the field {path}: {reason}."
             ) from None
         return {}, {}
 
     def _field(self, parameters: Parameters) -> Field:
         key = parameters.text("field")
-        try:
-            return self._fields[key]
-        except KeyError:
+        field = self._fields.get(key)
+        if field is None:
             raise RefusedRequest(
-                wire.UNKNOWN_FIELD,
-                f"There is no field {key!r} here. Fit the mesh first.",
-            ) from None
+                wire.UNKNOWN_FIELD, f"There is no field {key!r} here. Fit the mesh first."
+            )
+        return field
+
+    def _make_room(self, need: memory.Need) -> None:
+        """Release fields if that is what it takes to do a job; refuse the job if it cannot fit."""
+        available = memory.available_bytes()
+        kept = self._fields.total_bytes
+        if available < need.nbytes <= available + kept:
+            released = self._fields.shrink(available + kept - need.nbytes)
+            log.info("Released fields of %d bytes to make room", released)
+            available += released
+        need.check(available)
 
 
 def serve() -> int:
     """Serve the process's standard input and output until they close."""
     logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(message)s", level=logging.INFO)
-    if hasattr(os, "nice"):
-        os.nice(10)  # Blender comes first.
+    give_way_to_parent()
     # A native library may print: frames get a private copy of standard output, and what is printed
     # goes where logs go.
     frames = os.dup(1)
@@ -413,6 +463,8 @@ def _refusal(identifier: int, method: str, problem: Exception) -> wire.Frame:
         return wire.error(identifier, wire.CANCELLED, "Cancelled.")
     if isinstance(problem, RefusedRequest):
         return wire.error(identifier, problem.code, str(problem))
+    if isinstance(problem, NotEnoughMemory):
+        return wire.error(identifier, wire.OUT_OF_MEMORY, str(problem))
     if isinstance(problem, FairfieldError):
         return wire.error(identifier, wire.BAD_INPUT, str(problem))
     # Nobody foresaw it: one sentence for the user, the rest for the log.

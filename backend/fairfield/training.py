@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from .fields import NeuralField
 from .fused.trainer import LossOfValues
-from .memory import RowLimit
+from .out_of_memory import RowLimit
 from .threads import thread_count
 
 log = logging.getLogger("fairfield.training")

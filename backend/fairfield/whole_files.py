@@ -15,7 +15,7 @@ def write_whole(path: Path, content: bytes) -> None:
     OSError
         If the file cannot be written; what was there before is kept.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    temporary = path.with_name(f".fairfield-{secrets.token_hex(8)}")
     try:
         with open(temporary, "xb") as file:
             file.write(content)

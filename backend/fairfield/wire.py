@@ -19,6 +19,7 @@ The backend's stream starts with the line `MAGIC`; what a login shell prints bef
 from __future__ import annotations
 
 import json
+import re
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -34,9 +35,11 @@ MAX_NOISE_BYTES = 1 << 20
 DEFAULT_MAX_PAYLOAD_BYTES = 4 << 30
 MAX_ARRAYS = 256
 MAX_DIMENSIONS = 8
+MAX_MESSAGE_LENGTH = 2000
+# Only types of which every bit pattern is a value: there is no bool among them.
 DTYPES = {
     name: np.dtype(name).newbyteorder("<")
-    for name in ("bool", "uint8", "int32", "uint32", "int64", "float32", "float64")
+    for name in ("uint8", "int32", "uint32", "int64", "float32", "float64")
 }
 
 # JSON-RPC 2.0 reserves -32768 to -32000; the codes from -32000 down are ours.
@@ -51,10 +54,16 @@ OUT_OF_MEMORY = -32003
 VERSION_MISMATCH = -32004
 
 _LENGTH = struct.Struct("<I")
+_ANY_MAGIC = re.compile(rb"fairfield-frames (\d{1,9})\n")
+_LONGEST_MAGIC = len(b"fairfield-frames ") + 9 + len(b"\n")
 
 
 class WireError(ValueError):
     """The stream is not made of well-formed frames; it cannot be read any further."""
+
+
+class VersionMismatch(WireError):
+    """The other side speaks another version of the frames; the message has the remedy."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +106,12 @@ def response(
 
 
 def error(identifier: int | None, code: int, message: str) -> Frame:
-    """The refusal of a request; `message` is one sentence that a user can read."""
+    """The refusal of a request; `message` is one sentence that a user can read.
+
+    It may quote what the request said, so it is cut to `MAX_MESSAGE_LENGTH` characters.
+    """
+    if len(message) > MAX_MESSAGE_LENGTH:
+        message = message[: MAX_MESSAGE_LENGTH - 1] + "…"
     return Frame(
         {
             "jsonrpc": "2.0",
@@ -158,7 +172,7 @@ class FrameReader:
         self._buffer = bytearray()
         self._header: dict[str, Any] | None = None
         self._layout: list[tuple[str, np.dtype, tuple[int, ...], int]] = []
-        self._payload = bytearray()
+        self._payload = np.empty(0, np.uint8)
         self._received = 0
 
     @property
@@ -175,53 +189,73 @@ class FrameReader:
             If the stream is malformed or over a limit. The reader is of no use afterwards.
         """
         view = memoryview(data)
+        if self._waiting_for_magic:
+            view = self._skip_to_magic(view)
+            if self._waiting_for_magic:
+                return
         while True:
-            if self._header is not None:
-                taken = min(len(view), len(self._payload) - self._received)
-                self._payload[self._received : self._received + taken] = view[:taken]
-                self._received += taken
-                view = view[taken:]
-                if self._received < len(self._payload):
-                    return
-                yield self._finish()
-                continue
-            self._buffer += view
-            if self._waiting_for_magic and not self._skip_to_magic():
+            if self._header is None:
+                view = self._take_header(view)
+            if self._header is None:
                 return
-            if len(self._buffer) < _LENGTH.size:
+            taken = min(len(view), len(self._payload) - self._received)
+            self._payload[self._received : self._received + taken] = view[:taken]
+            self._received += taken
+            view = view[taken:]
+            if self._received < len(self._payload):
                 return
-            (header_bytes,) = _LENGTH.unpack_from(self._buffer)
-            if not 0 < header_bytes <= MAX_HEADER_BYTES:
-                raise WireError(
-                    f"header of {header_bytes} bytes announced; the limit is {MAX_HEADER_BYTES}"
-                )
-            end = _LENGTH.size + header_bytes
-            if len(self._buffer) < end:
-                return
-            self._start(bytes(self._buffer[_LENGTH.size : end]))
-            # What follows the header is read as payload, or as the next frame, from here.
-            view = memoryview(bytes(self._buffer[end:]))
-            self._buffer = bytearray()
+            yield self._finish()
 
-    def _skip_to_magic(self) -> bool:
-        start = self._buffer.find(MAGIC)
-        if start >= 0:
-            del self._buffer[: start + len(MAGIC)]
-            self._waiting_for_magic = False
-            return True
-        surplus = max(0, len(self._buffer) - len(MAGIC) + 1)
-        self._noise_bytes += surplus
-        del self._buffer[:surplus]
-        if self._noise_bytes > MAX_NOISE_BYTES:
-            raise WireError(
-                f"more than {MAX_NOISE_BYTES} bytes without a sign of a Fairfield backend; "
-                "is the backend command right?"
+    def _skip_to_magic(self, view: memoryview) -> memoryview:
+        """Wait for the magic line; return the bytes that follow it."""
+        self._buffer += view
+        found = _ANY_MAGIC.search(self._buffer)
+        if found is None:
+            surplus = max(0, len(self._buffer) - _LONGEST_MAGIC + 1)
+            self._noise_bytes += surplus
+            del self._buffer[:surplus]
+            if self._noise_bytes > MAX_NOISE_BYTES:
+                raise WireError(
+                    f"more than {MAX_NOISE_BYTES} bytes without a sign of a Fairfield backend; "
+                    "is the backend command right?"
+                )
+            return memoryview(b"")
+        if int(found[1]) != PROTOCOL_VERSION:
+            raise VersionMismatch(
+                f"The backend speaks protocol {int(found[1])} and this extension speaks "
+                f"{PROTOCOL_VERSION}; install the same version of Fairfield on both sides."
             )
-        return False
+        self._waiting_for_magic = False
+        rest = bytes(self._buffer[found.end() :])
+        self._buffer.clear()
+        return memoryview(rest)
+
+    def _take_header(self, view: memoryview) -> memoryview:
+        """Begin a frame if its header is complete; return the bytes that follow what was taken."""
+        view = self._fill_buffer(view, _LENGTH.size)
+        if len(self._buffer) < _LENGTH.size:
+            return view
+        (header_bytes,) = _LENGTH.unpack_from(self._buffer)
+        if not 0 < header_bytes <= MAX_HEADER_BYTES:
+            raise WireError(
+                f"header of {header_bytes} bytes announced; the limit is {MAX_HEADER_BYTES}"
+            )
+        end = _LENGTH.size + header_bytes
+        view = self._fill_buffer(view, end)
+        if len(self._buffer) == end:
+            self._start(bytes(self._buffer[_LENGTH.size :]))
+            self._buffer.clear()
+        return view
+
+    def _fill_buffer(self, view: memoryview, size: int) -> memoryview:
+        """Move bytes to the buffer until it holds `size`; return the others."""
+        missing = max(0, size - len(self._buffer))
+        self._buffer += view[:missing]
+        return view[missing:]
 
     def _start(self, header_bytes: bytes) -> None:
         try:
-            header = json.loads(header_bytes)
+            header = json.loads(header_bytes, parse_constant=_refuse_constant)
         except (ValueError, RecursionError) as problem:
             raise WireError(f"header is not JSON: {problem}") from None
         if not isinstance(header, dict):
@@ -235,14 +269,20 @@ class FrameReader:
             raise WireError(
                 f"payload of {total} bytes announced; the limit is {self._max_payload_bytes}"
             )
+        try:
+            # Not filled: the system provides the memory page by page, as the bytes arrive.
+            self._payload = np.empty(total, np.uint8)
+        except MemoryError:
+            raise WireError(
+                f"payload of {total} bytes announced, for which this computer has no memory"
+            ) from None
         self._layout = layout
-        self._payload = bytearray(total)
         self._received = 0
         self._header = header
 
     def _finish(self) -> Frame:
         header, self._header = self._header, None
-        payload, self._payload = self._payload, bytearray()
+        payload, self._payload = self._payload, np.empty(0, np.uint8)
         assert header is not None
         arrays = {}
         offset = 0
@@ -252,6 +292,10 @@ class FrameReader:
             arrays[name] = np.require(flat, requirements="A").reshape(shape)
             offset += nbytes
         return Frame(header, arrays)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON number")
 
 
 def _read_layout(described: Any) -> list[tuple[str, np.dtype, tuple[int, ...], int]]:

@@ -7,7 +7,9 @@ bytes as fit in a few milliseconds.
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -26,12 +28,24 @@ from .environment import BackendUnavailable
 
 READ_BYTES = 1 << 18
 LOG_LINES = 200
+MAX_LOG_LINE = 4096
+MAX_STAGE_LENGTH = 200
 # A cold disk takes its time to load torch; a process that says nothing for longer is no backend.
 HELLO_SECONDS = 120.0
 # How long a process may live on after it closed its standard output.
 LINGER_SECONDS = 2.0
 # The three steps of the end: asked, told, forced. Together they stay below half a second.
 ASKED_SECONDS, TOLD_SECONDS, FORCED_SECONDS = 0.2, 0.15, 0.1
+# The heartbeat: a backend that owes an answer and is silent is asked whether it lives; after a
+# while the artist is told that it is silent, and at last it is ended. Its reader thread answers at
+# once, except while a native call holds Python's lock: under 0.2 s a call as a rule, but libigl
+# orients a whole mesh and builds its trees in one call each, 4 s for 1.3 million triangles on two
+# busy cores, and a computer that swaps needs several times as long. A minute lets those live that
+# come back. A job that never ends in a process that answers is for the artist's Cancel.
+PING_SECONDS, QUIET_SECONDS, HUNG_SECONDS = 3.0, 10.0, 60.0
+# What counts of the time between two polls: while Blender rendered or the computer slept, the
+# backend had no chance to be heard.
+LONGEST_GAP_SECONDS = 1.0
 
 
 class _GreetingError(Exception):
@@ -132,7 +146,10 @@ class Backend:
         self._outgoing: deque[memoryview] = deque()
         self._log_rest = b""
         self._stdout_ended_at: float | None = None
-        self._started_at = time.monotonic()
+        self._started_at = self._polled_at = time.monotonic()
+        self._silent_seconds = 0.0
+        self._awaited: set[int] = set()
+        self._ping: int | None = None
         self._next_identifier = 1
         self._hello = self._enqueue(
             "hello", {"protocol": wire.PROTOCOL_VERSION, "client": client}, None
@@ -144,9 +161,24 @@ class Backend:
         return self._process.pid
 
     @property
+    def gone(self) -> bool:
+        """Whether the process has ended and the system has forgotten it."""
+        return self._process.poll() is not None
+
+    @property
+    def greeted(self) -> bool:
+        """Whether it has ever answered the greeting, whatever became of it since."""
+        return bool(self.greeting)
+
+    @property
     def transferring(self) -> bool:
         """Whether bytes are on their way, so that the next poll should come soon."""
         return bool(self._outgoing) or self._reader.mid_frame
+
+    @property
+    def quiet_seconds(self) -> float:
+        """For how long the backend has owed an answer in silence, once that is worth a word."""
+        return self._silent_seconds if self._silent_seconds > QUIET_SECONDS else 0.0
 
     def send(
         self,
@@ -181,20 +213,28 @@ class Backend:
         # Asked before the pipes are read: what a process wrote before it ended is then all read.
         exited = self._process.poll() is not None
         try:
-            moved = True
+            moved, alive = True, False
             while moved and time.perf_counter() < deadline:
                 moved = self._write() | self._read_frames(events) | self._read_log()
+                alive |= moved
+        except (_GreetingError, wire.VersionMismatch) as problem:
+            self._end(events, str(problem))
+            return events
         except wire.WireError as problem:
             self._end(events, f"The backend sent what is not a Fairfield frame: {problem}.")
-            return events
-        except _GreetingError as problem:
-            self._end(events, str(problem))
             return events
         if exited and not moved:
             self._end(events, explain_exit(self._process.returncode, list(self.log)))
         else:
-            self._check_silence(events)
+            self._check_silence(events, alive)
         return events
+
+    def kill(self) -> None:
+        """End the process at once, without a word: for one that hangs or talks nonsense."""
+        if self._process.poll() is None:
+            _kill_group(self._process)
+            self._wait_for_killed()
+        self._close()
 
     def shutdown(self) -> None:
         """End the process: asked first, then told, then forced; takes half a second at most."""
@@ -202,7 +242,7 @@ class Backend:
             self._ask_to_end()
             for seconds, harder in (
                 (ASKED_SECONDS, self._process.terminate),
-                (TOLD_SECONDS, self._process.kill),
+                (TOLD_SECONDS, lambda: _kill_group(self._process)),
             ):
                 try:
                     self._process.wait(seconds)
@@ -210,11 +250,15 @@ class Backend:
                 except subprocess.TimeoutExpired:
                     harder()
             else:
-                try:
-                    self._process.wait(FORCED_SECONDS)
-                except subprocess.TimeoutExpired:
-                    self.log.append(f"The process {self.pid} does not end.")
+                self._wait_for_killed()
         self._close()
+
+    def _wait_for_killed(self) -> None:
+        try:
+            self._process.wait(FORCED_SECONDS)
+        except subprocess.TimeoutExpired:
+            # It is freeing its memory; whoever asks whether it is `gone` takes the rest away.
+            self.log.append(f"The process {self.pid} takes its time to end.")
 
     def _enqueue(
         self,
@@ -226,6 +270,7 @@ class Backend:
         self._next_identifier += 1
         pieces = wire.encode(wire.request(identifier, method, params, arrays))
         self._outgoing.extend(memoryview(piece) for piece in pieces)
+        self._awaited.add(identifier)
         return identifier
 
     def _write(self) -> bool:
@@ -259,30 +304,42 @@ class Backend:
         return True
 
     def _understand(self, frame: wire.Frame) -> Event | None:
-        """Turn a frame into an event; None for the answers that nobody waits for."""
+        """Turn a frame into an event; None for what nobody waits for, such as a second answer."""
         header = frame.header
         identifier = header.get("id")
         if header.get("method") == "progress":
             return _progress(header.get("params"))
-        if identifier == self._hello and self.state is BackendState.STARTING:
+        if type(identifier) is not int or identifier not in self._awaited:
+            return None
+        problem, result = header.get("error"), header.get("result")
+        if not isinstance(problem, dict) and not isinstance(result, dict):
+            return None
+        self._awaited.discard(identifier)
+        if identifier == self._hello:
             return self._greet(header)
-        problem = header.get("error")
+        if identifier == self._ping:
+            self._ping = None
+            return None
         if isinstance(problem, dict):
-            code, message = problem.get("code"), problem.get("message")
-            return Refusal(identifier, code if isinstance(code, int) else 0, str(message))
-        if isinstance(identifier, int) and isinstance(header.get("result"), dict):
-            return Answer(identifier, header["result"], frame.arrays)
-        return None
+            code = problem.get("code")
+            return Refusal(identifier, code if isinstance(code, int) else 0, _sentence(problem))
+        return Answer(identifier, header["result"], frame.arrays)
 
     def _greet(self, header: Mapping[str, Any]) -> Event:
         problem, greeting = header.get("error"), header.get("result")
         if isinstance(problem, dict):
-            raise _GreetingError(str(problem.get("message")))
+            raise _GreetingError(_sentence(problem))
         protocol = greeting.get("protocol") if isinstance(greeting, dict) else None
         if not isinstance(greeting, dict) or protocol != wire.PROTOCOL_VERSION:
             raise _GreetingError(
                 f"The backend speaks protocol {protocol!r} and this extension speaks "
                 f"{wire.PROTOCOL_VERSION}; install the same version of Fairfield on both sides."
+            )
+        devices = greeting.get("devices")
+        if not isinstance(devices, list) or not all(isinstance(each, str) for each in devices):
+            raise _GreetingError(
+                f"The backend's greeting names no devices ({devices!r}); install the same version "
+                "of Fairfield on both sides."
             )
         self.greeting = greeting
         self.state = BackendState.READY
@@ -292,12 +349,18 @@ class Backend:
         data = pipes.read_available(self._stderr, READ_BYTES)
         if not data:
             return False
-        *lines, self._log_rest = (self._log_rest + data).split(b"\n")
-        self.log.extend(line.decode(errors="replace").rstrip() for line in lines)
+        *lines, rest = (self._log_rest + data).split(b"\n")
+        self._log_rest = rest[-MAX_LOG_LINE:]
+        self.log.extend(
+            line[-MAX_LOG_LINE:].decode(errors="replace").rstrip() for line in lines[-LOG_LINES:]
+        )
         return True
 
-    def _check_silence(self, events: list[Event]) -> None:
+    def _check_silence(self, events: list[Event], alive: bool) -> None:
         now = time.monotonic()
+        gap, self._polled_at = min(now - self._polled_at, LONGEST_GAP_SECONDS), now
+        owes_answer = self.state is BackendState.READY and bool(self._awaited)
+        self._silent_seconds = 0.0 if alive or not owes_answer else self._silent_seconds + gap
         ended_at = self._stdout_ended_at
         if ended_at is not None and now - ended_at > LINGER_SECONDS:
             self._end(events, "The backend closed its output; click again to start a new one.")
@@ -307,9 +370,17 @@ class Backend:
                 f"The backend did not answer within {HELLO_SECONDS:.0f} s; check the backend's "
                 "command in Fairfield's preferences.",
             )
+        elif self._silent_seconds > HUNG_SECONDS:
+            self._end(
+                events,
+                f"The backend gave no sign of life for {HUNG_SECONDS:.0f} s and was ended; close "
+                "other programs if the computer is short of memory, and click again.",
+            )
+        elif self._silent_seconds > PING_SECONDS and self._ping is None:
+            self._ping = self._enqueue("ping", {}, None)
 
     def _end(self, events: list[Event], reason: str) -> None:
-        self.shutdown()
+        self.kill()
         events.append(Ended(reason))
 
     def _ask_to_end(self) -> None:
@@ -364,9 +435,10 @@ def explain_exit(code: int, log: Sequence[str]) -> str:
             f"The backend ran out of memory ({last}); close other programs or choose a coarser "
             "preset, and click again."
         )
-    end = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
     said = f"; its last words were: {last}" if last else " and said nothing"
-    return f"The backend {end}{said}."
+    if code < 0:
+        return f"The backend crashed (signal {-code}){said}; click again to start a new one."
+    return f"The backend ended with exit code {code}{said}."
 
 
 def _start(
@@ -385,6 +457,9 @@ def _start(
             env=None if environment is None else dict(environment),
             cwd=folder,
             creationflags=flags,
+            # Its own session: an interrupt at Blender's terminal is not meant for the backend, and
+            # what a wrapper such as a shell starts can be ended together with it.
+            start_new_session=True,
         )
     except (OSError, ValueError) as problem:
         program = command[0] if command else ""
@@ -394,17 +469,37 @@ def _start(
         ) from None
 
 
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process and what it started."""
+    if sys.platform == "win32":
+        process.kill()
+        return
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        process.kill()
+
+
+def _sentence(problem: Mapping[str, Any]) -> str:
+    """The message of an error, on one line; there may be none, or anything in its place."""
+    message = problem.get("message")
+    words = message.split() if isinstance(message, str) else []
+    return " ".join(words)[: wire.MAX_MESSAGE_LENGTH] or "The backend refused without a reason."
+
+
 def _progress(params: Any) -> StepProgress | None:
-    if not isinstance(params, dict) or not isinstance(params.get("id"), int):
+    if not isinstance(params, dict) or type(params.get("id")) is not int:
         return None
 
     def number(name: str) -> float | None:
         value = params.get(name)
-        return float(value) if isinstance(value, (int, float)) else None
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value < 1e9:
+            return None
+        return float(value)
 
     return StepProgress(
         identifier=params["id"],
-        fraction=min(1.0, max(0.0, number("fraction") or 0.0)),
-        stage=str(params.get("stage") or ""),
+        fraction=min(1.0, number("fraction") or 0.0),
+        stage=str(params.get("stage") or "")[:MAX_STAGE_LENGTH],
         seconds_left=number("seconds_left"),
     )

@@ -22,7 +22,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PYTHON_VERSIONS = ((3, 11), (3, 12), (3, 13))
-MODULES = ("numpy", "scipy", "torch", "igl", "numba", "skimage", "safetensors", "trimesh")
+MODULES = (
+    "numpy",
+    "scipy",
+    "torch",
+    "igl",
+    "numba",
+    "psutil",
+    "skimage",
+    "safetensors",
+    "trimesh",
+)
 OVERRIDE = "FAIRFIELD_BACKEND"
 MARKER_NAME = "fairfield-environment.json"
 
@@ -92,7 +102,8 @@ class ManagedEnvironment:
     root
         The extension's own writable folder; everything that an installation makes is below it.
     constraints
-        The file of pinned packages that the environment consists of.
+        The file of pinned packages that the environment consists of; where it has hashes, files
+        with others are not installed.
     extension_root
         The folder that holds `backend/`.
 
@@ -297,8 +308,8 @@ def _checked_python(text: str, environment: ManagedEnvironment) -> Path:
     if missing:
         raise BackendUnavailable(
             f"The backend's Python, {python}, lacks {', '.join(missing)}; run "
-            f'"{python}" -m pip install -r "{environment.constraints}", or choose the managed '
-            "backend."
+            f'"{python}" -m pip install -r "{environment.extension_root / "constraints.txt"}", or '
+            "choose the managed backend."
         )
     _passed.add(stamp)
     return python

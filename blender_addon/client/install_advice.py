@@ -52,6 +52,7 @@ _NOT_FOUND = re.compile(
     r"|there is no version of (?P<index>\S+)",
     re.IGNORECASE,
 )
+_HASH = re.compile(r"hash mismatch for `(?P<package>[\w.-]+)==", re.IGNORECASE)
 _RUNTIME_LIBRARY = re.compile(r"winerror (126|1114)|dll load failed", re.IGNORECASE)
 _PLATFORM_HINT = re.compile(r"`(?P<package>[\w.-]+)` \(v[^)]+\)")
 _BECAUSE_PACKAGE = re.compile(r"Because (?:all versions of )?(?P<package>[\w.-]+)")
@@ -104,6 +105,13 @@ def advise(step: Step, output: str, options: InstallOptions, root: str) -> str:
         return (
             "The package index refused the download (401 or 403); check the user name and "
             "password in the index URL and install again."
+        )
+    mismatch = _HASH.search(output)
+    if mismatch:
+        return (
+            f"The file of {mismatch['package']} is not the one that Fairfield was tested with (its "
+            "hash differs), so it is not installed; let the index or wheelhouse offer the "
+            "package's original files, and install again."
         )
     if _NO_WHEEL.search(output):
         return _no_wheel(output, options)

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from ...backend.fairfield import wire
+from . import answers
 from .backend import (
     Answer,
     Backend,
@@ -33,6 +34,9 @@ from .environment import BackendUnavailable
 KEPT_FIELDS = 8
 # A backend answers a cancelled request within a second; one that does not is ended.
 CANCEL_SECONDS = 5.0
+# The pauses before a new backend goes on with the other meshes of a click, after the first crash
+# in a row, the second, ...; after one more, the click is given up.
+RESTART_SECONDS = (0.5, 2.0)
 
 SCALE_AUTO = "auto"
 # What the name of a refined field ends with.
@@ -205,6 +209,7 @@ class JobQueue:
         self.problem = ""
         self.log: deque[str] = deque()
         self._start_backend = start_backend
+        self._ending: list[Backend] = []
         self._waiting: deque[Job] = deque()
         self._job: Job | None = None
         self._flight: _InFlight | None = None
@@ -212,6 +217,8 @@ class JobQueue:
         self._added = 0
         self._ended: list[Job] = []
         self._retried = False
+        self._crashes = 0
+        self._start_not_before = 0.0
 
     @property
     def busy(self) -> bool:
@@ -220,8 +227,8 @@ class JobQueue:
 
     @property
     def settled(self) -> bool:
-        """Whether nothing is under way, not even the end of a dropped job."""
-        return not self.busy and self._flight is None
+        """Whether nothing is under way, not even the end of a dropped job or of a process."""
+        return not self.busy and self._flight is None and not self._ending
 
     @property
     def transferring(self) -> bool:
@@ -232,6 +239,8 @@ class JobQueue:
         """Put jobs at the end of the queue."""
         if not self.busy:
             self._added = 0
+            self._crashes = 0
+            self._start_not_before = 0.0
         self._waiting.extend(jobs)
         self._added += len(jobs)
 
@@ -241,6 +250,7 @@ class JobQueue:
             for event in self.backend.poll(budget_seconds):
                 self._handle(event)
         self._give_up_on_deaf_backend()
+        self._ending = [backend for backend in self._ending if not backend.gone]
         self._advance()
         ended, self._ended = self._ended, []
         return ended
@@ -289,6 +299,9 @@ class JobQueue:
         of_job = (sum(weights[:position]) + inside * weights[position]) / sum(weights)
         stage = flight.progress.stage if flight.progress else ""
         text = f"{_VERBS[flight.step]} {job.name}" + (f": {stage}" if stage else "")
+        quiet = self.backend.quiet_seconds if self.backend is not None else 0.0
+        if quiet:
+            text += f" (no sign of life for {quiet:.0f} s)"
         left = flight.progress.seconds_left if flight.progress else None
         return QueueProgress((before + of_job) / self._added, text, left)
 
@@ -303,6 +316,7 @@ class JobQueue:
                 return
             step = self._next_step(self._job)
             if step is None:
+                self._crashes = 0
                 self._job.report = self._reports[self._job.key]
                 self._finish_current(JobState.DONE)
             else:
@@ -312,6 +326,8 @@ class JobQueue:
         """Start a backend if there is none; a failure to do so ends every job."""
         if self.backend is None or self.backend.state is BackendState.ENDED:
             self._forget_backend()
+            if time.monotonic() < self._start_not_before:
+                return False
             try:
                 self.backend = self._start_backend()
                 self.log = self.backend.log
@@ -339,10 +355,7 @@ class JobQueue:
 
     def _handle(self, event: Event) -> None:
         if isinstance(event, Ended):
-            idle = self._job is None
-            self._forget_backend()
-            if not idle:  # nobody waited for one that ended between two clicks
-                self._fail_all(event.reason)
+            self._crashed(event.reason)
             return
         flight = self._flight
         if flight is None or getattr(event, "identifier", None) != flight.identifier:
@@ -351,26 +364,56 @@ class JobQueue:
             flight.progress = event
         elif isinstance(event, Answer):
             self._flight = None
-            self._take(flight.step, event)
-            if flight.cancelled_at is not None:
-                self._finish_current(JobState.CANCELLED)
+            self._answered(event, flight)
         elif isinstance(event, Refusal):
             self._flight = None
             self._refused(event, flight)
 
-    def _take(self, step: Step, answer: Answer) -> None:
+    def _crashed(self, reason: str) -> None:
+        """Give up the job that the backend was working on, and go on with the others."""
+        could_work = self.backend is not None and self.backend.greeted
+        interrupted = self._flight is not None
+        self._forget_backend()
+        if self._job is None:  # nobody waited for one that ended between two clicks
+            return
+        self._crashes += 1
+        last = interrupted and not self._waiting
+        if not could_work or last or self._crashes > len(RESTART_SECONDS):
+            self._fail_all(reason)
+            return
+        if interrupted:
+            self._finish_current(JobState.FAILED, f"{self._job.name}: {reason}")
+        self._start_not_before = time.monotonic() + RESTART_SECONDS[self._crashes - 1]
+
+    def _answered(self, answer: Answer, flight: _InFlight) -> None:
         """Keep the answer to the present request."""
         job = self._job
-        if job is None:  # dropped meanwhile; a field that was fitted is still of use
+        if job is None:  # dropped meanwhile
             return
+        try:
+            self._take(job, flight.step, answer)
+        except answers.WrongAnswer as problem:
+            self._finish_current(
+                JobState.FAILED,
+                f"{job.name}: the backend's answer cannot be used, because {problem}; install the "
+                "same version of Fairfield on both sides.",
+            )
+        else:
+            if flight.cancelled_at is not None:
+                self._finish_current(JobState.CANCELLED)
+
+    def _take(self, job: Job, step: Step, answer: Answer) -> None:
         outcome = Outcome(answer.result, answer.arrays)
         if step in (Step.FIT, Step.REFINE):
             key = job.fit_key if step is Step.FIT else job.key
-            self._reports[key] = answer.result.get("report", {})
+            self._reports[key] = answers.fit_report(answer.result)
             self._release_surplus()
         elif step is Step.SMOOTH:
+            assert job.points is not None
+            answers.check_smoothed(answer.result, answer.arrays, len(job.points))
             job.smoothed = outcome
         else:
+            answers.check_extracted(answer.result, answer.arrays)
             job.extracted = outcome
 
     def _refused(self, refusal: Refusal, flight: _InFlight) -> None:
@@ -397,10 +440,14 @@ class JobQueue:
         if flight is None or flight.cancelled_at is None:
             return
         if time.monotonic() - flight.cancelled_at > CANCEL_SECONDS:
-            self.stop_backend()
+            if self.backend is not None:
+                self.backend.kill()
+            self._forget_backend()
             self._finish_current(JobState.CANCELLED)
 
     def _forget_backend(self) -> None:
+        if self.backend is not None and not self.backend.gone:
+            self._ending.append(self.backend)
         self.backend = None
         self._flight = None
         self._reports.clear()

@@ -84,7 +84,7 @@ def mesh_object() -> Callable[..., bpy.types.Object]:
         mesh = bpy.data.meshes.new(name)
         mesh.from_pydata(vertices, [], faces)
         made = bpy.data.objects.new(name, mesh)
-        bpy.context.collection.objects.link(made)
+        bpy.context.scene.collection.objects.link(made)
         select(made)
         return made
 

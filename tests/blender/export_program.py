@@ -29,8 +29,29 @@ def main(folder: Path) -> None:
     ball.scale = (-1.0, 1.0, 1.0)
     bpy.context.view_layer.update()
     bpy.ops.fairfield.export(filepath=str(folder / "mirrored.ply"), file_format="PLY")
+    if sys.platform == "linux":
+        (folder / "refusals").write_text(json.dumps(export_to_a_full_disk(folder)))
     installed.disable()
     (folder / "finished").write_text(json.dumps([before, after]))
+
+
+def export_to_a_full_disk(folder: Path) -> list[str]:
+    """Return what is said where a write fails; a limit on files' sizes stands for the full disk."""
+    import resource
+
+    said = []
+    for file_format in ("PLY", "GLB"):
+        path = folder / f"full.{file_format.lower()}"
+        path.write_bytes(b"what was there before")
+        for room in (0, 1000, 30_000):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
+            try:
+                bpy.ops.fairfield.export(filepath=str(path), file_format=file_format)
+                said.append("nothing")
+            except RuntimeError as problem:
+                said.append(str(problem))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+    return said
 
 
 def contents() -> list:

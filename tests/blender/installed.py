@@ -13,9 +13,15 @@ from pathlib import Path
 from types import ModuleType
 
 import bpy
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 EXTENSION = "bl_ext.user_default.fairfield"
+
+# What does not depend on the version runs in one of them, so that all of them stay affordable.
+in_one_blender = pytest.mark.skipif(
+    bpy.app.version[:2] != (4, 5), reason="the same in every version: runs in Blender 4.5 only"
+)
 
 
 def backend_python() -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
+
 import bpy
 import numpy as np
 
@@ -20,3 +22,38 @@ def positions(owner: bpy.types.Object) -> np.ndarray:
     flat = np.empty(len(owner.data.vertices) * 3, np.float32)
     owner.data.vertices.foreach_get("co", flat)
     return flat.reshape(-1, 3)
+
+
+def fingerprint() -> dict[str, object]:
+    """Return all of the open file that Fairfield could spoil; equal before and after if it did not.
+
+    Objects with their place and their material slots, meshes with every attribute's bytes.
+    """
+    objects = {
+        each.name: (
+            each.type,
+            each.data.name if each.data is not None else None,
+            [tuple(row) for row in each.matrix_world],
+            each.mode,
+            each.select_get(),
+            each.hide_get(),
+        )
+        for each in bpy.context.scene.objects
+    }
+    return {"objects": objects, "meshes": {each.name: _digest(each) for each in bpy.data.meshes}}
+
+
+def _digest(mesh: bpy.types.Mesh) -> object:
+    if mesh.is_editmode:
+        return None  # its attributes belong to the editor now
+    digests = {}
+    for attribute in mesh.attributes:
+        values = [
+            tuple(getattr(entry, field)) if field in ("vector", "color") else getattr(entry, field)
+            for entry in attribute.data
+            for field in ("value", "vector", "color")
+            if hasattr(entry, field)
+        ]
+        text = repr((attribute.data_type, attribute.domain, values))
+        digests[attribute.name] = blake2b(text.encode(), digest_size=8).hexdigest()
+    return len(mesh.vertices), len(mesh.polygons), digests

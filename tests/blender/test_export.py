@@ -90,3 +90,17 @@ def test_glb_has_attributes_with_an_underscore_in_the_axes_of_the_file(exported)
 def test_the_scene_is_as_before(exported):
     before, after = json.loads((exported / "finished").read_text())
     assert before == after
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the size of files by a system call")
+def test_a_full_disk_is_told_and_keeps_the_earlier_file(exported):
+    """Blender's PLY exporter itself reports success and leaves a cut file."""
+    said = json.loads((exported / "refusals").read_text())
+    assert len(said) == 6
+    for sentence in said:
+        assert "could not be written" in sentence
+        assert "Traceback" not in sentence
+        assert sentence.strip().count("\n") == 0
+    for name in ("full.ply", "full.glb"):
+        assert (exported / name).read_bytes() == b"what was there before"
+    assert not list(exported.glob(".fairfield-*"))

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import signal
+import sys
+from pathlib import Path
 
 import bpy
 import installed
 import pytest
-from scenes import select
+from scenes import fingerprint, select
 
 TRIANGLE = [(0, 0, 0), (1, 0, 0), (0, 1, 0)]
 
@@ -115,6 +119,59 @@ def test_a_killed_backend_is_explained_and_the_next_click_works(new_sphere, job)
     assert attribute_names(ball) == before
     assert bpy.ops.fairfield.smooth() == {"FINISHED"}
     assert "mean_curvature" in ball.data.attributes
+
+
+FAULTS = Path(__file__).resolve().parents[1] / "faults" / "faulty_server.py"
+
+
+@installed.in_one_blender
+@pytest.mark.skipif(sys.platform != "linux", reason="the faults are made with Linux's own means")
+@pytest.mark.parametrize(
+    ("fault", "step", "stage", "words"),
+    [
+        ("stop", "extract", "2", "gave no sign of life"),
+        ("no-memory", "extract", "1", "Not enough memory to extract this mesh"),
+    ],
+)
+def test_a_fault_leaves_the_scene_as_it_was(
+    new_sphere, job, monkeypatch, scene, fault, step, stage, words
+):
+    """The real backend with a fault; `tests/faults` has every stage of every job."""
+    backend = installed.module("client.backend")
+    monkeypatch.setattr(backend, "PING_SECONDS", 0.2)
+    monkeypatch.setattr(backend, "HUNG_SECONDS", 2.0)
+    scene.fairfield.resolution = 32
+    before = fingerprint()
+    command = [installed.backend_python(), str(FAULTS), fault, step, stage]
+    monkeypatch.setenv("FAIRFIELD_BACKEND", shlex.join(command))
+    with pytest.raises(RuntimeError, match=re.escape(words)) as caught:
+        getattr(bpy.ops.fairfield, step)()
+    assert str(caught.value).strip().count("\n") == 0
+    assert fingerprint() == before
+    monkeypatch.delenv("FAIRFIELD_BACKEND")
+    assert getattr(bpy.ops.fairfield, step)() == {"FINISHED"}
+    assert fingerprint() != before
+
+
+def test_a_backend_that_dies_between_two_clicks_is_noticed(sphere, job):
+    sphere()
+    bpy.ops.fairfield.fit()
+    pid = job.session.queue.backend.pid
+    os.kill(pid, signal.SIGKILL)
+    job.until(lambda: job.session.queue.backend is None)
+    with pytest.raises(ChildProcessError):  # no zombie is left to wait for
+        os.waitpid(pid, os.WNOHANG)
+    assert not job.session.messages
+    assert bpy.ops.fairfield.fit() == {"FINISHED"}
+
+
+def test_the_clock_runs_on_slowly_while_a_backend_lives(sphere, job):
+    timer = installed.module("timer")
+    sphere()
+    bpy.ops.fairfield.fit()
+    assert job.tick() == timer.IDLE_SECONDS
+    job.session.queue.stop_backend()
+    assert job.tick() is None
 
 
 def test_cancel_stops_a_fit_within_a_second_and_keeps_the_backend(new_sphere, job, scene):

@@ -21,10 +21,11 @@ from fairfield import wire
 
 
 def send(frame: wire.Frame) -> None:
-    for piece in wire.encode(frame):
-        view = memoryview(piece)
-        while view:
-            view = view[os.write(1, view) :]
+    for _ in range(2 if sys.argv[1] == "answers-twice" else 1):
+        for piece in wire.encode(frame):
+            view = memoryview(piece)
+            while view:
+                view = view[os.write(1, view) :]
 
 
 def answer(frame: wire.Frame, fields: set[str], behaviour: str) -> None:
@@ -32,7 +33,10 @@ def answer(frame: wire.Frame, fields: set[str], behaviour: str) -> None:
     params: dict[str, Any] = frame.header["params"]
     if method == "hello":
         protocol = 999 if behaviour == "other-protocol" else wire.PROTOCOL_VERSION
-        send(wire.response(identifier, {"protocol": protocol, "devices": ["cpu"]}))
+        devices = 7 if behaviour == "has-odd-devices" else ["cpu"]
+        send(wire.response(identifier, {"protocol": protocol, "devices": devices}))
+    elif method == "ping":
+        send(wire.response(identifier, {}))
     elif method == "shutdown" and behaviour != "stubborn":
         sys.exit(0)
     elif method == "fit":
@@ -45,6 +49,8 @@ def answer(frame: wire.Frame, fields: set[str], behaviour: str) -> None:
             send(wire.error(identifier, wire.UNKNOWN_FIELD, "There is no such field."))
             return
         rows = len(frame.arrays["points"])
+        if behaviour == "sends-too-few-rows":
+            rows -= 1
         send(
             wire.response(
                 identifier,
@@ -57,7 +63,13 @@ def answer(frame: wire.Frame, fields: set[str], behaviour: str) -> None:
         report = {"near_surface_error": 0.001, "finetuning": {"normal_error_after": 0.1}}
         send(wire.response(identifier, {"report": report}))
     elif method == "extract":
-        send(wire.response(identifier, {}, {"vertices": np.zeros((4, 3), np.float32)}))
+        surface = {
+            "vertices": np.zeros((4, 3), np.float32),
+            "triangles": np.array([[0, 1, 2], [0, 2, 3]], np.int32),
+        }
+        if behaviour == "sends-a-bad-triangle":
+            surface["triangles"][1, 2] = 4
+        send(wire.response(identifier, {"unanswered": 0}, surface))
     elif method == "release":
         fields.discard(params["field"])
         print(f"released {len(fields)}", file=sys.stderr, flush=True)
@@ -73,7 +85,8 @@ def fit(
     if not np.isfinite(frame.arrays["vertices"]).all():
         send(wire.error(identifier, wire.BAD_INPUT, "Vertex 0 is not finite."))
         return
-    if behaviour == "killed":
+    too_big = behaviour == "crashes-on-big" and frame.arrays["vertices"].max() > 9
+    if behaviour == "killed" or too_big:
         os.kill(os.getpid(), signal.SIGKILL)
     elif behaviour == "crashes":
         sys.stderr.write("Fatal: the roof is on fire\n")
@@ -89,7 +102,18 @@ def fit(
         return
     checksum = float(frame.arrays["vertices"].sum(dtype=np.float64))
     fields.add(params["field"])
-    send(wire.response(identifier, {"report": {"near_surface_error": 0.001, "sum": checksum}}))
+    report = {
+        "near_surface_error": 0.001,
+        "half_extent": 1.0,
+        "seconds": {"training": 0.1},
+        "warnings": [],
+        "sum": checksum,
+    }
+    if behaviour == "sends-no-report":
+        del report["seconds"]
+    send(wire.response(identifier, {"report": report}))
+    if behaviour == "dies-after-a-fit":
+        os._exit(3)
 
 
 def main(behaviour: str) -> None:
@@ -99,7 +123,8 @@ def main(behaviour: str) -> None:
         time.sleep(60)
     if behaviour == "stubborn":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    os.write(1, b"Welcome to this login shell.\n" + wire.MAGIC)
+    magic = b"fairfield-frames 999\n" if behaviour == "other-frames" else wire.MAGIC
+    os.write(1, b"Welcome to this login shell.\n" + magic)
     fields: set[str] = set()
     reader = wire.FrameReader(expect_magic=False)
     while True:

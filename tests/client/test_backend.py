@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import shlex
+import signal
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -102,6 +106,8 @@ def test_a_death_during_work_is_said_in_words(ready, collect, behaviour, words):
     [
         ("lacks-a-package", "lacks the package 'torch'; install the backend"),
         ("other-protocol", "speaks protocol 999"),
+        ("other-frames", "speaks protocol 999 and this extension speaks 1; install the same"),
+        ("has-odd-devices", "names no devices (7)"),
     ],
 )
 def test_a_backend_of_no_use_is_refused_with_the_remedy(
@@ -134,8 +140,53 @@ def test_the_end_takes_half_a_second_at_most_and_leaves_no_process(ready, behavi
     assert backend.poll() == []
 
 
+def test_a_process_that_hangs_is_killed_at_once(ready):
+    backend = ready("stubborn")
+    os.kill(backend.pid, signal.SIGSTOP)
+    start = time.monotonic()
+    backend.kill()
+    assert time.monotonic() - start < 0.2
+    assert not process_exists(backend.pid)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for the child in /proc")
+def test_what_a_wrapper_started_is_killed_with_it(scripted_command, poll_until):
+    """As with a shell script that starts the backend: killing the shell alone would leave it."""
+    words = " ".join(map(shlex.quote, scripted_command("stubborn")))
+    backend = Backend(["sh", "-c", f"{words}; true"])
+    poll_until(backend.poll, lambda: backend.state is BackendState.READY)
+    child = int(Path(f"/proc/{backend.pid}/task/{backend.pid}/children").read_text())
+    os.kill(child, signal.SIGSTOP)
+    backend.kill()
+    poll_until(lambda: None, lambda: not _is_running(child))
+
+
+def _is_running(pid: int) -> bool:
+    """Whether a process runs that is nobody's zombie: here nobody may reap orphans."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"fraction": float(10**6), "stage": "x" * 10**6},
+        {"fraction": -1, "seconds_left": 10**400},
+        {"fraction": "half", "stage": None, "seconds_left": []},
+        {"fraction": True, "stage": {"a": 1}},
+    ],
+)
+def test_odd_progress_is_made_harmless(params):
+    step = module._progress({"id": 1, **params})
+    assert 0 <= step.fraction <= 1
+    assert len(step.stage) <= module.MAX_STAGE_LENGTH
+    assert step.seconds_left is None
+
+
 def test_exits_are_explained():
     assert "memory ran out" in explain_exit(-9, [])
-    assert "ended by signal 11" in explain_exit(-11, ["Segmentation fault"])
+    assert "crashed (signal 11)" in explain_exit(-11, ["Segmentation fault"])
     assert "ran out of memory" in explain_exit(1, ["torch.OutOfMemoryError: CUDA out of memory"])
     assert explain_exit(5, []) == "The backend ended with exit code 5 and said nothing."

@@ -7,6 +7,7 @@ stays on this machine.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib.util
 import io
 import os
@@ -380,6 +381,23 @@ def test_python_without_any_pip_is_told_apart(
         run_here(environment, wheelhouse)
 
 
+@pytest.mark.parametrize("right", [True, False])
+def test_a_file_with_another_hash_is_not_installed(home: Path, wheelhouse: Path, right: bool):
+    """As with torch, a package without a hash may stand beside one that has one."""
+    content = (wheelhouse / "tinyone-1.0-py3-none-any.whl").read_bytes()
+    digest = hashlib.sha256(content if right else b"").hexdigest()
+    pins = f"tinyone==1.0 \\\n    --hash=sha256:{digest}\ntinywait==1.0\n"
+    environment = make_environment(home, pins)
+    run = started(environment, wheelhouse, "tinyone")
+    wait(run, lambda: run.finished)
+    if right:
+        assert run.state is InstallationState.DONE, run.error
+    else:
+        assert run.state is InstallationState.FAILED
+        assert "The file of tinyone is not the one that Fairfield was tested with" in run.error
+        assert environment.state is not EnvironmentState.READY
+
+
 def test_removal(home: Path, wheelhouse: Path):
     environment = make_environment(home, "tinyone==1.0\n")
     finish(started(environment, wheelhouse, "tinyone"))
@@ -394,7 +412,7 @@ def test_removal(home: Path, wheelhouse: Path):
 @pytest.mark.slow
 def test_the_real_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("UV_PYTHON_DOWNLOADS", "never")
-    environment = ManagedEnvironment(tmp_path / ODD_NAME, ROOT / "constraints.txt", ROOT)
+    environment = ManagedEnvironment(tmp_path / ODD_NAME, ROOT / "constraints-hashed.txt", ROOT)
     run = Installation(environment)
     run.start()
     wait(run, lambda: run.finished, seconds=900)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 import numpy as np
 import pytest
+from fairfield_extension.blender_addon.client import backend as backend_module
 from fairfield_extension.blender_addon.client import jobs as module
 from fairfield_extension.blender_addon.client.backend import Backend
 from fairfield_extension.blender_addon.client.environment import BackendUnavailable
@@ -141,17 +143,135 @@ def test_surplus_fields_are_released(queue_of, run, poll_until):
 
 def test_a_killed_backend_fails_the_click_and_the_next_one_works(queue_of, run, poll_until):
     queue, starter = queue_of("never-answers")
-    first, second = job("First"), job("Second")
-    queue.add([first, second])
+    first = job("First")
+    queue.add([first])
     poll_until(queue.poll, lambda: queue.progress.fraction > 0)
     os.kill(starter.started[0].pid, signal.SIGKILL)
     poll_until(queue.poll, lambda: not queue.busy)
-    assert first.state is second.state is JobState.FAILED
+    assert first.state is JobState.FAILED
+    assert first.message == queue.problem
     assert "killed (signal 9)" in queue.problem
     starter.command = [*starter.command[:-1], "good"]
     (again,) = run(queue, job())
     assert again.state is JobState.DONE
     assert queue.problem == ""
+
+
+def test_a_mesh_that_kills_the_backend_does_not_take_the_others_along(queue_of, run):
+    """ "crashes-on-big" stands for one that needs more memory than there is."""
+    queue, starter = queue_of("crashes-on-big")
+    jobs = [job("Small"), job("Big", 1000.0), job("Other", 2.0, smooth=SmoothSettings())]
+    run(queue, *jobs)
+    assert [each.state for each in jobs] == [JobState.DONE, JobState.FAILED, JobState.DONE]
+    assert jobs[1].message.startswith("Big: The backend was killed (signal 9)")
+    assert queue.problem == ""
+    assert len(starter.started) == 2
+
+
+def test_a_backend_that_keeps_crashing_is_given_up(queue_of, run, monkeypatch):
+    monkeypatch.setattr(module, "RESTART_SECONDS", (0.05, 0.3))
+    queue, starter = queue_of("crashes-on-big")
+    meshes = [job(str(size), float(size)) for size in range(1000, 1005)]
+    begin = time.monotonic()
+    run(queue, *meshes)
+    assert {each.state for each in meshes} == {JobState.FAILED}
+    assert len(starter.started) == 3
+    assert time.monotonic() - begin > 0.35  # the pauses
+    assert "killed (signal 9)" in queue.problem
+    # The next click is the artist's decision and starts afresh.
+    (again,) = run(queue, job())
+    assert again.state is JobState.DONE
+
+
+def test_a_backend_that_dies_between_the_steps_of_a_job_is_given_up(queue_of, run, monkeypatch):
+    monkeypatch.setattr(module, "RESTART_SECONDS", (0.05, 0.05))
+    queue, starter = queue_of("dies-after-a-fit")
+    (ended,) = run(queue, job(smooth=SmoothSettings()))
+    assert ended.state is JobState.FAILED
+    assert "exit code 3" in ended.message
+    assert len(starter.started) <= 3
+
+
+def test_a_backend_that_cannot_start_is_not_tried_again(queue_of, run):
+    queue, starter = queue_of("lacks-a-package")
+    first, second = job("First"), job("Second")
+    run(queue, first, second)
+    assert first.message == second.message == queue.problem
+    assert "lacks the package 'torch'" in queue.problem
+    assert len(starter.started) == 1
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "wanted", "words"),
+    [
+        ("sends-no-report", {}, "its report names no seconds"),
+        ("sends-too-few-rows", {"smooth": SmoothSettings()}, "has shape (2,) for 3 vertices"),
+        ("sends-a-bad-triangle", {"extract": ExtractSettings()}, "vertex that is not there"),
+    ],
+)
+def test_answers_that_blender_must_not_see(queue_of, run, behaviour, wanted, words):
+    queue, starter = queue_of(behaviour)
+    (ended,) = run(queue, job(**wanted))
+    assert ended.state is JobState.FAILED
+    assert words in ended.message
+    assert "same version of Fairfield" in ended.message
+    assert ended.smoothed is ended.extracted is None
+    assert queue.backend is starter.started[0]
+
+
+def test_a_silent_backend_is_noticed_told_of_and_ended(queue_of, run, monkeypatch, poll_until):
+    for name, seconds in (("PING", 0.1), ("QUIET", 0.3), ("HUNG", 1.5)):
+        monkeypatch.setattr(backend_module, f"{name}_SECONDS", seconds)
+    queue, starter = queue_of("never-answers")
+    first = job("First")
+    queue.add([first])
+    poll_until(queue.poll, lambda: queue.progress.fraction > 0)
+    stopped = starter.started[0].pid
+    os.kill(stopped, signal.SIGSTOP)
+    poll_until(queue.poll, lambda: "no sign of life for" in queue.progress.text)
+    os.kill(stopped, signal.SIGCONT)
+    poll_until(queue.poll, lambda: "no sign of life" not in queue.progress.text)
+    os.kill(stopped, signal.SIGSTOP)
+    poll_until(queue.poll, lambda: not queue.busy)
+    assert first.state is JobState.FAILED
+    assert "gave no sign of life" in first.message
+    with pytest.raises(ProcessLookupError):
+        os.kill(stopped, 0)
+    starter.command = [*starter.command[:-1], "good"]
+    (again,) = run(queue, job())
+    assert again.state is JobState.DONE
+
+
+def test_a_backend_that_answers_pings_may_work_as_long_as_it_likes(
+    queue_of, monkeypatch, poll_until
+):
+    for name, seconds in (("PING", 0.05), ("QUIET", 0.2), ("HUNG", 0.4)):
+        monkeypatch.setattr(backend_module, f"{name}_SECONDS", seconds)
+    queue, _ = queue_of("never-answers")
+    queue.add([job()])
+    poll_until(queue.poll, lambda: queue.progress.fraction > 0)
+    end = time.monotonic() + 1.5
+    poll_until(queue.poll, lambda: time.monotonic() > end)
+    assert queue.busy
+
+
+def test_time_in_which_nobody_polled_does_not_count_as_silence(queue_of, monkeypatch, poll_until):
+    """Blender rendered, or the computer slept: the backend had no chance to be heard."""
+    for name, seconds in (("PING", 0.01), ("QUIET", 0.2), ("HUNG", 0.5)):
+        monkeypatch.setattr(backend_module, f"{name}_SECONDS", seconds)
+    monkeypatch.setattr(backend_module, "LONGEST_GAP_SECONDS", 0.05)
+    queue, starter = queue_of("never-answers")
+    queue.add([job()])
+    poll_until(queue.poll, lambda: queue.progress.fraction > 0)
+    os.kill(starter.started[0].pid, signal.SIGSTOP)
+    queue.poll()
+    time.sleep(1.0)
+    queue.poll()
+    assert queue.busy
+    os.kill(starter.started[0].pid, signal.SIGCONT)
+    end = time.monotonic() + 0.7
+    poll_until(queue.poll, lambda: time.monotonic() > end)
+    assert queue.busy
 
 
 def test_a_backend_that_died_between_two_clicks_is_replaced_silently(queue_of, run):

@@ -1,83 +1,86 @@
-"""When memory runs out: smaller parts with the same result, then one clear sentence."""
+"""Jobs that cannot fit are refused with numbers, and fields make room for them."""
 
 from __future__ import annotations
 
+import copy
+import subprocess
+import sys
+from pathlib import Path
+
 import fairfield
-import numpy as np
 import pytest
-import torch
-from fairfield.distance import SignedDistance
-from fairfield.errors import OutOfMemoryError
-from fairfield.evaluation import Evaluator
-from fairfield.fields import DecoderConfig, FieldConfig, NeuralField, SirenConfig
-from fairfield.training import TorchTrainer
+from fairfield import command, memory
+from fairfield.errors import NotEnoughMemory
+from fairfield.kept_fields import KeptFields
 from shapes import icosphere
 
-FAILURES = [
-    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB."),
-    RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory"),
-    MemoryError(),
-]
-CONFIG = FieldConfig("siren", SirenConfig(width=32), DecoderConfig(hidden_layers=0), 8)
+
+def test_a_larger_job_needs_more() -> None:
+    small, large = (fairfield.TriangleMesh(*icosphere(subdivisions=n)) for n in (1, 5))
+    needs = [
+        memory.fit_need(small, "draft", "hash-grid"),
+        memory.fit_need(large, "draft", "hash-grid"),
+        memory.fit_need(large, "fine", "hash-grid"),
+    ]
+    assert [need.nbytes for need in needs] == sorted(need.nbytes for need in needs)
+    assert memory.extract_need(512).nbytes > memory.extract_need(128).nbytes
+    assert memory.smooth_need(10**6).nbytes > memory.smooth_need(10**3).nbytes
 
 
-def _module() -> NeuralField:
-    torch.manual_seed(0)
-    return NeuralField(CONFIG)
+def test_a_refusal_names_both_numbers_and_the_remedy() -> None:
+    need = memory.extract_need(1024)
+    with pytest.raises(NotEnoughMemory) as refusal:
+        need.check(250_000_000)
+    said = str(refusal.value)
+    assert "resolution of 1024 needs about" in said
+    assert "0.2 GB are free" in said
+    assert said.endswith("choose a smaller resolution.")
+    need.check(need.nbytes)
 
 
-def _batch() -> tuple[np.ndarray, ...]:
-    random = np.random.default_rng(0)
-    points = random.uniform(-1, 1, (5000, 3)).astype(np.float32)
-    values, weights = random.uniform(0.5, 1, (2, 5000)).astype(np.float32)
-    return points, values, weights
-
-
-def _fail_above(monkeypatch: pytest.MonkeyPatch, rows: int, failure: Exception) -> None:
-    correction = NeuralField.correction
-
-    def limited(self: NeuralField, points: torch.Tensor) -> torch.Tensor:
-        if len(points) > rows:
-            raise failure
-        return correction(self, points)
-
-    monkeypatch.setattr(NeuralField, "correction", limited)
-
-
-@pytest.mark.parametrize("failure", FAILURES, ids=["cuda", "cpu", "python"])
-def test_a_step_in_parts_is_the_same_step(
-    failure: Exception, monkeypatch: pytest.MonkeyPatch
+def test_the_command_refuses_what_cannot_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    whole, parts = _module(), _module()
-    losses = [TorchTrainer(whole).step(*_batch(), 1e-3, 1e-3)]
-    points = torch.from_numpy(_batch()[0])
-    values = Evaluator(whole).field(points)
-    _fail_above(monkeypatch, 700, failure)
-    trainer = TorchTrainer(parts)
-    losses.append(trainer.step(*_batch(), 1e-3, 1e-3))
-    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
-    torch.testing.assert_close(Evaluator(parts).field(points), values, rtol=0, atol=1e-4)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 10 << 20)
+    path = tmp_path / "ball.npz"
+    fairfield.TriangleMesh(*icosphere(subdivisions=1)).save(path)
+    arguments = ["fit", str(path), "-o", str(tmp_path / "x.safetensors")]
+    assert command.main(arguments) == command.FAILURE
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "10 MB are free" in said
+    assert [entry.name for entry in tmp_path.iterdir()] == ["ball.npz"]
 
 
-def test_another_failure_is_not_taken_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    _fail_above(monkeypatch, 0, RuntimeError("shapes do not match"))
-    with pytest.raises(RuntimeError, match="shapes"):
-        TorchTrainer(_module()).step(*_batch(), 1e-3, 1e-3)
+def test_settings_that_do_not_exist_are_left_to_those_who_refuse_them() -> None:
+    mesh = fairfield.TriangleMesh(*icosphere(subdivisions=1))
+    assert memory.fit_need(mesh, "perfect", "hash-grid").nbytes == 0
+    assert memory.fit_need(mesh, "draft", "cube").nbytes == 0
+    assert memory.extract_need(10**12).nbytes == 0
 
 
-def test_a_fit_without_memory_ends_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    mesh = fairfield.TriangleMesh(*icosphere(subdivisions=2))
-    _fail_above(monkeypatch, 0, FAILURES[0])
-    with pytest.raises(OutOfMemoryError, match="draft") as refusal:
-        fairfield.fit(mesh, "draft", kind="siren")
-    assert "\n" not in str(refusal.value)
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from /proc")
+def test_a_fit_stays_below_its_estimate() -> None:
+    """In a process of its own, whose peak is its own."""
+    program = Path(__file__).with_name("memory_program.py")
+    line = [sys.executable, str(program), "fit", "draft", "5"]
+    printed = subprocess.run(line, capture_output=True, text=True, check=True).stdout
+    used, estimated = map(int, printed.split())
+    assert 0 < used < estimated
 
 
-def test_distances_without_memory_end_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*arguments: object) -> None:
-        raise MemoryError("std::bad_alloc")
-
-    monkeypatch.setattr(SignedDistance, "nearest", fail)
-    mesh = fairfield.TriangleMesh(*icosphere(subdivisions=2))
-    with pytest.raises(OutOfMemoryError, match=r"fit 320 triangles.*decimate"):
-        fairfield.fit(mesh, "draft")
+def test_fields_used_longest_ago_are_released_first(sphere_field: fairfield.Field) -> None:
+    one = sphere_field.nbytes
+    fields = KeptFields(max_bytes=3 * one)
+    for key in "abc":
+        fields.keep(key, copy.copy(sphere_field))
+    assert fields.get("a") is not None
+    fields.keep("d", copy.copy(sphere_field))
+    assert fields.get("b") is None
+    assert fields.total_bytes == 3 * one
+    assert fields.shrink(one) == 2 * one
+    assert fields.get("d") is not None
+    assert fields.shrink(0) == 0  # the one in use stays
+    assert fields.release("d")
+    assert not fields.release("d")
+    assert fields.total_bytes == 0

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..errors import FieldFileError, SettingError
+from ..schema import SchemaError, build
 from .coarse_grid import SUPPORT, CoarseGrid
 from .decoder import Decoder, DecoderConfig
 from .hash_grid import HashGrid, HashGridConfig, grid_levels
@@ -82,13 +83,12 @@ class FieldConfig:
         try:
             kind = values["kind"]
             check_kind(kind)
-            return cls(
-                kind,
-                ENCODINGS[kind](**values["encoding"]),
-                DecoderConfig(**values["decoder"]),
-                values["base_resolution"],
-            )
-        except (KeyError, TypeError, SettingError) as problem:
+            parts = {
+                "encoding": build(ENCODINGS[kind], values["encoding"]),
+                "decoder": build(DecoderConfig, values["decoder"]),
+            }
+            return build(cls, {**values, **parts})
+        except (KeyError, TypeError, SchemaError, SettingError) as problem:
             raise FieldFileError(f"The field's configuration is not valid: {problem}") from None
 
 

@@ -1,0 +1,8 @@
+"""Lets the tests here import their oracle by name."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parent))
