@@ -169,7 +169,8 @@ def repair(mesh: TriangleMesh, progress: ProgressCallback = silent) -> RepairedM
     progress(CHECKING)
 
     used, compact = np.unique(triangles, return_inverse=True)
-    unused = len(mesh.vertices) - len(np.unique(mesh.triangles))
+    uses = np.bincount(mesh.triangles.reshape(-1), minlength=len(mesh.vertices))
+    unused = int((uses == 0).sum())
     counts = {
         "unused vertices": unused,
         "degenerate triangles": int(degenerate.sum()),
@@ -183,8 +184,8 @@ def repair(mesh: TriangleMesh, progress: ProgressCallback = silent) -> RepairedM
 def _is_oriented_alike(triangles: NDArray[np.int64]) -> bool:
     """Whether no two triangles run along an edge in the same direction."""
     start, end = triangles, np.roll(triangles, -1, axis=1)
-    edges = start * (int(triangles.max()) + 1) + end
-    return len(np.unique(edges)) == edges.size
+    edges = np.sort(start * (int(triangles.max()) + 1) + end, axis=None)
+    return not bool((edges[1:] == edges[:-1]).any())
 
 
 def _orient_alike(
