@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import map_coordinates
 
 from .errors import FairfieldError, SettingError
 from .jets import Jets
 from .mesh import TriangleMesh
-from .operators.differentiation import Scale, differentiate
+from .operators.differentiation import Scale, differentiate, smoothed_values
 from .progress import Progress, ProgressCallback, part, silent
 from .smoothing import smooth
 
@@ -26,12 +27,19 @@ BAND = 1.5
 1 would do for exact distances; the rest is for the field's error."""
 RESOLUTION_LIMITS = (16, 1024)
 POINTS_PER_CHUNK = 1 << 17
+STRIDE = 4
+"""Nodes of the lattice from one that is smoothed first to the next."""
+MARGIN = 2.5
+"""Cells on either side of where the smoothed surface is expected that are smoothed one by one."""
+NOISE_REACH = 3.0
+"""The smoothed surface lies within so many standard deviations of the noise from the raw one."""
 
 
 def extract(
     field: Field,
     resolution: int = 256,
     scale: Scale | None = None,
+    scale_factor: float = 1.0,
     *,
     progress: ProgressCallback = silent,
 ) -> TriangleMesh:
@@ -42,8 +50,10 @@ def extract(
     resolution
         Cells along the side of the field's cube, in which the mesh's largest side takes 90 %.
     scale
-        None for the raw field; a length in the mesh's own units, or "auto", moves the vertices to
-        the zero set of the field smoothed at that scale.
+        None for the raw field; a length in the mesh's own units, or "auto", for the field smoothed
+        at that scale.
+    scale_factor
+        Multiplies the scale: above 1 is smoother.
 
     Raises
     ------
@@ -53,14 +63,15 @@ def extract(
         If the field has no zero set.
     """
     if scale is None:
-        return _marching_cubes(field, resolution, progress)
-    return extract_with_jets(field, resolution, scale, progress=progress)[0]
+        return _marching_cubes(field, resolution, None, 1.0, progress)
+    return extract_with_jets(field, resolution, scale, scale_factor, progress=progress)[0]
 
 
 def extract_with_jets(
     field: Field,
     resolution: int = 256,
     scale: Scale | None = None,
+    scale_factor: float = 1.0,
     *,
     progress: ProgressCallback = silent,
 ) -> tuple[TriangleMesh, Jets]:
@@ -68,34 +79,47 @@ def extract_with_jets(
 
     With scale None the jets are those at scale "auto".
     """
-    raw = _marching_cubes(field, resolution, part(progress, 0.0, 0.5))
+    surface = _marching_cubes(field, resolution, scale, scale_factor, part(progress, 0.0, 0.5))
     jets = smooth(
         field,
-        raw.vertices,
+        surface.vertices,
         scale="auto" if scale is None else scale,
+        scale_factor=scale_factor,
         progress=part(progress, 0.5, 1.0),
     )
     if scale is None:
-        return raw, Jets(**{entry.name: getattr(jets, entry.name) for entry in fields(Jets)})
-    # In a crevice thinner than the scale the smoothed field may have no surface nearby: a vertex
-    # whose way is longer than the scale stays where it was, and is measured there.
-    far = np.flatnonzero(~(np.abs(jets.deviation) <= jets.scale))
+        return surface, Jets(**{entry.name: getattr(jets, entry.name) for entry in fields(Jets)})
+    # Between the lattice's nodes marching cubes draws straight lines: the foot points mend that.
+    # A vertex whose way is longer than a cell found another part of the surface, or none: it stays
+    # where it was, and is measured there.
+    cell = 2 / resolution * field.normalization.unit
+    far = np.flatnonzero(~(np.abs(jets.deviation) <= cell))
     vertices = jets.foot_points.copy()
-    vertices[far] = raw.vertices[far]
-    there = differentiate(field, vertices[far], scale=scale)
+    vertices[far] = surface.vertices[far]
+    there = differentiate(field, vertices[far], scale=scale, scale_factor=scale_factor)
     values = {entry.name: getattr(jets, entry.name).copy() for entry in fields(Jets)}
     for name, table in values.items():
         table[far] = getattr(there, name)
-    return TriangleMesh(vertices, raw.triangles), Jets(**values)
+    return TriangleMesh(vertices, surface.triangles), Jets(**values)
 
 
-def _marching_cubes(field: Field, resolution: int, progress: ProgressCallback) -> TriangleMesh:
+def _marching_cubes(
+    field: Field,
+    resolution: int,
+    scale: Scale | None,
+    scale_factor: float,
+    progress: ProgressCallback,
+) -> TriangleMesh:
     from skimage.measure import marching_cubes
 
     low, high = RESOLUTION_LIMITS
     if not low <= resolution <= high:
         raise SettingError(f"The resolution is {resolution}; it must be {low} to {high}.")
-    volume = _narrow_band(field, resolution, part(progress, 0.0, 0.9))
+    if scale is None:
+        volume = _narrow_band(field, resolution, part(progress, 0.0, 0.9))
+    else:
+        volume = _narrow_band(field, resolution, part(progress, 0.0, 0.2))
+        _smooth_band(field, volume, scale, scale_factor, part(progress, 0.2, 0.9))
     progress(Progress(0.9, "Extracting the surface"))
     if not volume.min() < 0 < volume.max():
         raise FairfieldError(
@@ -107,6 +131,39 @@ def _marching_cubes(field: Field, resolution: int, progress: ProgressCallback) -
     )
     cube = vertices.astype(np.float64) * (2 / resolution) - 1
     return TriangleMesh(field.normalization.from_cube(cube), triangles)
+
+
+def _smooth_band(
+    field: Field,
+    volume: NDArray[np.float32],
+    scale: Scale,
+    scale_factor: float,
+    progress: ProgressCallback,
+) -> None:
+    """Replace the values near the surface by those of the smoothed field.
+
+    Noise hides where the smoothed surface runs, so every fourth node of a wide band is smoothed
+    first; interpolation between them tells which of the others are worth it.
+    """
+    cell = 2 / (len(volume) - 1)
+    unit = field.normalization.unit
+
+    def smoothed(nodes: NDArray[np.intp], report: ProgressCallback) -> NDArray[np.float64]:
+        points = field.normalization.from_cube(nodes * cell - 1)
+        return smoothed_values(field, points, scale, scale_factor, report) / unit
+
+    reach = NOISE_REACH * float(field.scale_map.noise[0]) + MARGIN * cell
+    # As the last node of an axis need not be a fourth one, a copy of it lies beyond.
+    padded = np.pad(volume, (0, -(len(volume) - 1) % STRIDE), mode="edge")
+    sparse = padded[::STRIDE, ::STRIDE, ::STRIDE].copy()
+    near = np.argwhere(np.abs(sparse) < reach + np.sqrt(3) * STRIDE * cell)
+    sparse[tuple(near.T)] = smoothed(near * STRIDE, part(progress, 0.0, 0.2))
+
+    band = np.argwhere(np.abs(volume) < reach)
+    expected = map_coordinates(sparse, band.T / STRIDE, order=1)
+    volume[tuple(band.T)] = expected
+    band = band[np.abs(expected) < MARGIN * cell]
+    volume[tuple(band.T)] = smoothed(band, part(progress, 0.2, 1.0))
 
 
 def _narrow_band(field: Field, resolution: int, progress: ProgressCallback) -> NDArray[np.float32]:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .jets import Array, Jets
-from .operators.differentiation import Scale, as_points, differentiate
+from .operators.differentiation import Scale, as_points, differentiate, surface_offset
 from .progress import ProgressCallback, part, silent
 
 if TYPE_CHECKING:
     from .field import Field
 
 MAX_STEPS = 8
+SMOOTHING_OPERATORS = ("polynomial", "polynomial-volume", "polynomial-random")
 TOLERANCE = 0.05
 """A foot point is good enough when it misses the surface by less than this share of the scale."""
 
@@ -61,9 +62,12 @@ def smooth(
     start = as_points(points)
 
     def measure(at: Array, report: ProgressCallback) -> Jets:
-        return differentiate(
+        jets = differentiate(
             field, at, scale=scale, scale_factor=scale_factor, operator=operator, progress=report
         )
+        if operator not in SMOOTHING_OPERATORS:
+            return jets
+        return replace(jets, value=jets.value - surface_offset(field, at, scale))
 
     first = measure(start, part(progress, 0.0, 0.5))
     foot = start + _newton_step(first)

@@ -61,6 +61,8 @@ NOISE_SCALE = 0.04
 """Where that is first judged."""
 COARSE_FACETS = 0.025
 """Size of facets (in the cube) above which the dense stencil pays: they are noise of a kind."""
+OFFSET_RADIUS = 1.5
+"""What the heights of vertices are averaged over, in scales."""
 POINTS_PER_CHUNK = 1 << 8
 
 
@@ -77,6 +79,10 @@ class ScaleMap:
     normal_error, curvature_error
         (M,) the change between neighbouring scales at the chosen one, an estimate of the error:
         radians, and 1 / length.
+    offset
+        (M,) mean height of the mesh's vertices around over the smoothed surface. Noise makes the
+        nearest point of a mesh nearer than the surface, and facets cut corners: the vertices know
+        better where the surface runs.
     noise
         (1,) standard deviation of the mesh's vertices from the smoothed surface.
     spacing
@@ -89,6 +95,7 @@ class ScaleMap:
     curvature_scale: NDArray[np.float32]
     normal_error: NDArray[np.float32]
     curvature_error: NDArray[np.float32]
+    offset: NDArray[np.float32]
     noise: NDArray[np.float32]
     spacing: NDArray[np.float32]
 
@@ -106,6 +113,21 @@ class ScaleMap:
 
         Interpolated between the nearest probes, scales by their logarithms.
         """
+        nearest, weights = self._near(points)
+        normal = (weights[:, :, None] * self.normals[nearest]).sum(axis=1)
+        scales = [
+            np.exp((weights * np.log(scale[nearest])).sum(axis=1))
+            for scale in (self.normal_scale, self.curvature_scale)
+        ]
+        return _unit(normal), scales[0], scales[1]
+
+    def offset_at(self, points: Array) -> Array:
+        """Return the offsets (N,) for (N, 3) points, interpolated likewise."""
+        nearest, weights = self._near(points)
+        return (weights * self.offset[nearest]).sum(axis=1)
+
+    def _near(self, points: Array) -> tuple[NDArray[np.intp], Array]:
+        """The nearest probes (N, k) and their weights, which sum to 1."""
         count = min(INTERPOLATED, len(self.points))
         distance, nearest = self._tree.query(points, k=count)
         distance, nearest = distance.reshape(-1, count), nearest.reshape(-1, count)
@@ -113,14 +135,7 @@ class ScaleMap:
         # A probe on the other side of a thin wall has another normal, and no say.
         normals = self.normals[nearest]  # [N, k, 3]
         weights *= (normals * normals[:, :1]).sum(axis=2) > 0
-        weights /= weights.sum(axis=1, keepdims=True)
-        normal = (weights[:, :, None] * normals).sum(axis=1)
-        normal /= np.linalg.norm(normal, axis=1, keepdims=True)
-        scales = [
-            np.exp((weights * np.log(scale[nearest])).sum(axis=1))
-            for scale in (self.normal_scale, self.curvature_scale)
-        ]
-        return normal, scales[0], scales[1]
+        return nearest, weights / weights.sum(axis=1, keepdims=True)
 
     @cached_property
     def _tree(self) -> cKDTree:
@@ -237,7 +252,13 @@ def _choose(
     for_normal = pick(turn_cost + OTHER_QUANTITY["normal"] * bend_cost)
     for_curvature = pick(bend_cost + OTHER_QUANTITY["curvature"] * turn_cost)
     probe = np.arange(len(points))
-    noise = heights[for_normal, probe][is_vertex].std()
+    height = heights[for_normal, probe]
+    radius = OFFSET_RADIUS * LADDER[for_normal][:, None]
+    vertices = np.flatnonzero(is_vertex)
+    distance, near = cKDTree(points[vertices]).query(points, k=min(2 * NEIGHBOURS, len(vertices)))
+    near = vertices[near.reshape(len(points), -1)]
+    weights = np.exp(-(distance.reshape(near.shape) ** 2) / (2 * radius**2)) + 1e-9
+    offset = (weights * height[near]).sum(axis=1) / weights.sum(axis=1)
     return ScaleMap(
         *(
             np.ascontiguousarray(array, np.float32)
@@ -248,7 +269,8 @@ def _choose(
                 LADDER[for_curvature],
                 np.sqrt(turn[for_normal, probe]),
                 np.sqrt(bend[for_curvature, probe]),
-                [noise],
+                offset,
+                [height[is_vertex].std()],
                 [spacing],
             )
         )

@@ -92,6 +92,42 @@ def differentiate(
     return Jets(value * unit, gradient, hessian / unit, first * unit)
 
 
+def smoothed_values(
+    field: Field,
+    points: ArrayLike,
+    scale: Scale,
+    scale_factor: float = 1.0,
+    progress: ProgressCallback = silent,
+) -> Array:
+    """Return the distances (N,) to the surface smoothed at a scale, in the mesh's own units.
+
+    They are the jets' values, but for `surface_offset`; the parameters are those of
+    `differentiate`.
+    """
+    table = as_points(points)
+    unit = field.normalization.unit
+    cube = field.normalization.to_cube(table)
+    first, _ = (s / unit for s in scales(field, table, scale, scale_factor, "polynomial"))
+    value = np.empty(len(cube))
+    with field.evaluator.in_small_parts():
+        for start in range(0, len(cube), POINTS_PER_CHUNK):
+            progress(Progress(start / len(cube), "Smoothing the surface"))
+            rows = slice(start, start + POINTS_PER_CHUNK)
+            value[rows], _, _ = _tangent(field, cube[rows], first[rows], first[rows])
+    return value * unit - surface_offset(field, table, scale)
+
+
+def surface_offset(field: Field, points: Array, scale: Scale) -> Array:
+    """Return how far (N,) outside the smoothed field's zero set the surface runs at (N, 3) points.
+
+    See `ScaleMap.offset`. It is known at automatic scale; at a given one it counts as 0.
+    """
+    if scale != "auto":
+        return np.zeros(len(points))
+    cube = np.nan_to_num(field.normalization.to_cube(points), posinf=0, neginf=0)
+    return field.scale_map.offset_at(cube) * field.normalization.unit
+
+
 def as_points(points: ArrayLike) -> np.ndarray:
     """Check that the points are an (N, 3) table of numbers; return it as float64."""
     try:
