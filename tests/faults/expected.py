@@ -35,7 +35,7 @@ IN_ANSWER = {name: EXPECTED[name] for name in ("kill", "segfault", "exit", "stop
 LIMITS = {
     ("backend", "PING_SECONDS"): 0.2,
     ("backend", "QUIET_SECONDS"): 0.4,
-    ("backend", "HUNG_SECONDS"): 2.0,
+    ("backend", "HUNG_SECONDS"): 4.0,
     ("backend", "HELLO_SECONDS"): 8.0,
     ("jobs", "CANCEL_SECONDS"): 1.0,
 }
