@@ -60,7 +60,7 @@ EARLY_CYCLES = 20
 RECOVERIES = 11
 SEQUENCE_PIECES = (21, 22, 23, 24)
 SEQUENCE_STEPS = 2500
-FAULT_PIECES = {"fit": 3, "smooth": 1, "extract": 2}
+FAULT_PIECES = {"fit": 8, "smooth": 1, "extract": 4}
 CASES_AT_A_TIME = 3
 SCENE_FAULTS = ("kill", "stop", "no-memory", "garbage")
 

@@ -11,6 +11,7 @@ A frame is::
     header    UTF-8 JSON: a JSON-RPC 2.0 message, plus
               "arrays": [{"name": str, "dtype": str, "shape": [int, ...]}, ...]
               "payload": number of bytes that follow the header
+              "crc32": checksum of these bytes (zlib.crc32); without it they are taken as they are
     payload   the arrays' bytes, C order, little-endian, contiguous and in the order of "arrays"
 
 The backend's stream starts with the line `MAGIC`; what a login shell prints before it is skipped.
@@ -21,6 +22,7 @@ from __future__ import annotations
 import json
 import re
 import struct
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -144,9 +146,13 @@ def encode(frame: Frame) -> list[bytes | memoryview]:
         if contiguous.size:
             pieces.append(contiguous.reshape(-1).view(np.uint8).data)
     payload = sum(len(piece) for piece in pieces)
-    header = json.dumps(
-        {**frame.header, "arrays": described, "payload": payload}, allow_nan=False
-    ).encode()
+    # A pipe loses nothing, but a stray print of a library in the middle of an array would be taken
+    # for numbers.
+    checksum = 0
+    for piece in pieces:
+        checksum = zlib.crc32(piece, checksum)
+    description = {"arrays": described, "payload": payload, "crc32": checksum}
+    header = json.dumps({**frame.header, **description}, allow_nan=False).encode()
     if len(header) > MAX_HEADER_BYTES:
         raise WireError(f"header of {len(header)} bytes; the limit is {MAX_HEADER_BYTES}")
     return [_LENGTH.pack(len(header)) + header, *pieces]
@@ -174,6 +180,8 @@ class FrameReader:
         self._layout: list[tuple[str, np.dtype, tuple[int, ...], int]] = []
         self._payload = np.empty(0, np.uint8)
         self._received = 0
+        self._announced_checksum: int | None = None
+        self._checksum = 0
 
     @property
     def mid_frame(self) -> bool:
@@ -201,6 +209,7 @@ class FrameReader:
             taken = min(len(view), len(self._payload) - self._received)
             self._payload[self._received : self._received + taken] = view[:taken]
             self._received += taken
+            self._checksum = zlib.crc32(view[:taken], self._checksum)
             view = view[taken:]
             if self._received < len(self._payload):
                 return
@@ -262,6 +271,9 @@ class FrameReader:
             raise WireError(f"header is a JSON {type(header).__name__}, not an object")
         layout = _read_layout(header.pop("arrays", []))
         announced = header.pop("payload", 0)
+        checksum = header.pop("crc32", None)
+        if checksum is not None and type(checksum) is not int:
+            raise WireError(f"checksum {str(checksum)[:100]!r} is not a whole number")
         total = sum(nbytes for _, _, _, nbytes in layout)
         if type(announced) is not int or announced != total:
             raise WireError(f"payload of {announced!r} bytes announced; its arrays need {total}")
@@ -278,12 +290,15 @@ class FrameReader:
             ) from None
         self._layout = layout
         self._received = 0
+        self._announced_checksum, self._checksum = checksum, 0
         self._header = header
 
     def _finish(self) -> Frame:
         header, self._header = self._header, None
         payload, self._payload = self._payload, np.empty(0, np.uint8)
         assert header is not None
+        if self._announced_checksum not in (None, self._checksum):
+            raise WireError("the bytes of a frame's arrays do not match their checksum")
         arrays = {}
         offset = 0
         for name, dtype, shape, nbytes in self._layout:

@@ -139,7 +139,7 @@ def test_a_fault_leaves_the_scene_as_it_was(
     """The real backend with a fault; `tests/faults` has every stage of every job."""
     backend = installed.module("client.backend")
     monkeypatch.setattr(backend, "PING_SECONDS", 0.2)
-    monkeypatch.setattr(backend, "HUNG_SECONDS", 2.0)
+    monkeypatch.setattr(backend, "HUNG_SECONDS", 5.0)
     scene.fairfield.resolution = 32
     before = fingerprint()
     command = [installed.backend_python(), str(FAULTS), fault, step, stage]

@@ -127,6 +127,18 @@ def test_nothing_is_allocated_before_the_cap_is_checked() -> None:
     tracemalloc.stop()
 
 
+def test_a_changed_byte_of_an_array_is_noticed() -> None:
+    stream = bytearray(_bytes(FRAMES[0]))
+    stream[-5] ^= 1
+    with pytest.raises(wire.WireError, match="checksum"):
+        _read(bytes(stream))
+
+
+def test_a_frame_without_a_checksum_is_taken() -> None:
+    (frame,) = _read(_raw(_described()) + bytes(8))
+    np.testing.assert_array_equal(frame.arrays["a"], np.zeros(2, np.float32))
+
+
 def test_foreign_dtypes_cannot_be_sent() -> None:
     with pytest.raises(wire.WireError, match="complex128"):
         wire.encode(wire.response(1, {}, {"a": np.zeros(2, complex)}))
