@@ -319,7 +319,8 @@ class _ProgressLine:
         self._last = now
         left = f", {progress.seconds_left:.0f} s left" if progress.seconds_left else ""
         loss = f", loss {progress.loss:.4f}" if progress.loss is not None else ""
-        text = f"{progress.fraction:4.0%} {progress.stage}{loss}{left}"
+        error = f", error {progress.error:.1e}" if progress.error is not None else ""
+        text = f"{progress.fraction:4.0%} {progress.stage}{loss}{error}{left}"
         if self._terminal:
             done = round(self.WIDTH * progress.fraction)
             bar = "#" * done + "-" * (self.WIDTH - done)

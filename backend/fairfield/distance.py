@@ -1,6 +1,9 @@
-"""Exact signed distances to a triangle mesh, by libigl."""
+"""Exact signed distances to a triangle mesh, by libigl, and nearest points on it."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import igl
 import numpy as np
@@ -9,10 +12,51 @@ from numpy.typing import NDArray
 from .mesh import TriangleMesh
 from .progress import Progress, ProgressCallback, silent
 
+Array = NDArray[np.float64]
+
 CHUNK = 1 << 14
 """Points per native call. libigl holds the GIL, so a call must stay under 0.2 s."""
 SORTED = 16 * CHUNK
 """Points that are brought into Morton order together."""
+COARSE_ACCURACY, FULL_ACCURACY = 1.0, 2.0
+"""libigl's accuracy scales of the winding number. The coarse one takes a third of the time; it was
+off by less than 0.15 for 99.9 % of points on clean, open and noisy meshes."""
+UNCERTAIN = 0.25
+"""Coarse winding numbers that are nearer than this to 1/2 are computed again."""
+
+
+@dataclass(frozen=True, eq=False)
+class NearestPoints:
+    """Points of space, and what is known about the surface from there.
+
+    Attributes
+    ----------
+    points
+        (N, 3).
+    nearest
+        (N, 3) nearest point of the surface.
+    distance
+        (N,) signed distance, negative inside.
+    """
+
+    points: Array
+    nearest: Array
+    distance: Array
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def __getitem__(self, rows: NDArray[np.integer]) -> NearestPoints:
+        return NearestPoints(self.points[rows], self.nearest[rows], self.distance[rows])
+
+    @staticmethod
+    def concatenate(*parts: NearestPoints) -> NearestPoints:
+        """One after the other."""
+        return NearestPoints(
+            np.concatenate([part.points for part in parts]),
+            np.concatenate([part.nearest for part in parts]),
+            np.concatenate([part.distance for part in parts]),
+        )
 
 
 class SignedDistance:
@@ -32,21 +76,44 @@ class SignedDistance:
         self._winding = igl.FastWindingNumberBVH()
         self._winding.init(self._vertices, self._triangles)
 
-    def __call__(
-        self, points: NDArray[np.float64], progress: ProgressCallback = silent
-    ) -> NDArray[np.float64]:
+    def __call__(self, points: Array, progress: ProgressCallback = silent) -> Array:
         """Return the (N,) signed distances at (N, 3) points, in the mesh's units."""
-        distances = np.empty(len(points))
-        for start in range(0, len(points), CHUNK):
-            progress(Progress(start / len(points), "Measuring distances"))
-            if start % SORTED == 0:
-                order = start + morton_order(points[start : start + SORTED])
-            rows = order[start % SORTED : start % SORTED + CHUNK]
+        return self.nearest(points, progress).distance
+
+    def nearest(self, points: Array, progress: ProgressCallback = silent) -> NearestPoints:
+        """Return the nearest points of the surface, and signed distances, for (N, 3) points."""
+        nearest, distance = np.empty((len(points), 3)), np.empty(len(points))
+        for rows in _morton_chunks(points, progress):
             chunk = np.asfortranarray(points[rows])
-            squared, _, _ = self._nearest.squared_distance(self._vertices, self._triangles, chunk)
-            winding = self._winding.winding_number(chunk)
-            distances[rows] = np.where(np.abs(winding) > 0.5, -1.0, 1.0) * np.sqrt(squared)
-        return distances
+            squared, _, nearest[rows] = self._nearest.squared_distance(
+                self._vertices, self._triangles, chunk
+            )
+            distance[rows] = np.where(self._inside(chunk), -1.0, 1.0) * np.sqrt(squared)
+        return NearestPoints(points, nearest, distance)
+
+    def inside(self, points: Array, progress: ProgressCallback = silent) -> NDArray[np.bool_]:
+        """Return whether each of (N, 3) points lies inside, (N,)."""
+        result = np.empty(len(points), np.bool_)
+        for rows in _morton_chunks(points, progress):
+            result[rows] = self._inside(np.asfortranarray(points[rows]))
+        return result
+
+    def _inside(self, points: Array) -> NDArray[np.bool_]:
+        winding = np.abs(self._winding.winding_number(points, COARSE_ACCURACY))
+        uncertain = np.flatnonzero(np.abs(winding - 0.5) < UNCERTAIN)
+        if len(uncertain):
+            again = np.asfortranarray(points[uncertain])
+            winding[uncertain] = np.abs(self._winding.winding_number(again, FULL_ACCURACY))
+        return winding > 0.5
+
+
+def _morton_chunks(points: Array, progress: ProgressCallback) -> Iterator[NDArray[np.intp]]:
+    """Yield the rows of one chunk after the other, reporting before each."""
+    for start in range(0, len(points), CHUNK):
+        progress(Progress(start / len(points), "Measuring distances"))
+        if start % SORTED == 0:
+            order = start + morton_order(points[start : start + SORTED])
+        yield order[start % SORTED : start % SORTED + CHUNK]
 
 
 def morton_order(points: NDArray[np.floating]) -> NDArray[np.intp]:

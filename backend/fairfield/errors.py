@@ -19,5 +19,9 @@ class FieldFileError(FairfieldError, ValueError):
     """The file is not a field that this version can load."""
 
 
+class OutOfMemoryError(FairfieldError, MemoryError):
+    """The memory of the machine or of its GPU does not suffice."""
+
+
 class Cancelled(FairfieldError):
     """Raised from a progress callback to stop a long call; nothing is left half done."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .fields import NeuralField
+from .memory import RowLimit
 from .threads import thread_count
 
 TORCH_ROWS = 1 << 14
@@ -28,29 +29,47 @@ class Evaluator:
         )
         usable = reason_unavailable(module) is None
         self._fused = FusedEvaluator(module, thread_count()) if usable else None
+        self._limit = RowLimit(TORCH_ROWS)
+
+    @property
+    def device(self) -> torch.device:
+        """Where points have to be."""
+        return self._module.base.values.device
 
     def field(self, points: Tensor) -> Tensor:
-        """Values (N,) of the field at (N, d) points of the cube."""
+        """Values (N,) of the field at (N, d) points.
+
+        Outside the cube, where the network was never trained, the value is that of the nearest
+        point of the cube plus the distance to it.
+        """
+        if len(points) == 0 or points.abs().max() <= 1:
+            return self._in_cube(points)
+        inside = points.clamp(-1, 1)
+        return self._in_cube(inside) + (points - inside).norm(dim=1)
+
+    def _in_cube(self, points: Tensor) -> Tensor:
         if self._fused is not None:
             return _fused_values(self._fused.field_values, points)
         if self._fused_base is not None:
-            values = _torch_values(lambda chunk: self._module.correction(chunk)[:, 0], points)
+            values = self._torch_values(lambda chunk: self._module.correction(chunk)[:, 0], points)
             return self.base(points) + self._module.base.cell * values
-        return _torch_values(lambda chunk: self._module(chunk)[:, 0], points)
+        return self._torch_values(lambda chunk: self._module(chunk)[:, 0], points)
 
     def base(self, points: Tensor) -> Tensor:
         """Values (N,) of the coarse base at (N, d) points of the cube."""
         if self._fused_base is not None:
             return _fused_values(self._fused_base, points)
-        return _torch_values(self._module.base, points)
+        return self._torch_values(self._module.base, points)
+
+    @torch.no_grad()
+    def _torch_values(self, evaluate: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:
+        if len(points) == 0:
+            return points.new_zeros(0)
+        return self._limit(
+            lambda rows: torch.cat([evaluate(part) for part in points.split(rows)]), len(points)
+        )
 
 
 def _fused_values(evaluate: Callable, points: Tensor) -> Tensor:
     chunks = [torch.from_numpy(evaluate(chunk.numpy())) for chunk in points.split(FUSED_ROWS)]
-    return torch.cat(chunks) if chunks else points.new_zeros(0)
-
-
-@torch.no_grad()
-def _torch_values(evaluate: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:
-    chunks = [evaluate(chunk) for chunk in points.split(TORCH_ROWS)]
     return torch.cat(chunks) if chunks else points.new_zeros(0)

@@ -20,10 +20,13 @@ from .errors import FieldFileError
 from .evaluation import Evaluator
 from .fields import FieldConfig, NeuralField
 from .normalization import Normalization
+from .operators.automatic_scale import ScaleMap
 from .whole_files import write_whole
 
 FORMAT = "fairfield-field"
 FORMAT_VERSION = 1
+SCALE_MAP = "scale_map."
+"""What the names of the scale map's tensors in a file begin with."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,9 @@ class FitReport:
         What was asked for, and what was done.
     near_surface_error
         Mean |f - d| over surface samples displaced by N(0, 0.01 half-extent), in half-extents.
+    noise
+        Standard deviation of the mesh's vertices from the surface smoothed at automatic scale, in
+        half-extents.
     seconds
         By stage, in order.
     vertices, triangles
@@ -53,6 +59,7 @@ class FitReport:
     device: str
     steps: int
     near_surface_error: float
+    noise: float
     seconds: dict[str, float]
     vertices: int
     triangles: int
@@ -72,9 +79,14 @@ class Field:
     """
 
     def __init__(
-        self, module: NeuralField, normalization: Normalization, report: FitReport
+        self,
+        module: NeuralField,
+        normalization: Normalization,
+        report: FitReport,
+        scale_map: ScaleMap,
     ) -> None:
         self.module = module.eval()
+        self.scale_map = scale_map
         self.normalization = normalization
         self.report = report
         self._evaluator = Evaluator(self.module)
@@ -94,13 +106,8 @@ class Field:
         return torch.as_tensor(cube_points, dtype=torch.float32, device=self.device)
 
     def evaluate(self, points: Tensor) -> Tensor:
-        """Values (N,) at (N, 3) points, both in units of the cube, without gradients.
-
-        Outside the cube, where the network was never trained, the value is that of the nearest
-        point of the cube plus the distance to it.
-        """
-        inside = points.clamp(-1, 1)
-        return self._evaluator.field(inside) + (points - inside).norm(dim=1)
+        """Values (N,) at (N, 3) points, both in units of the cube, without gradients."""
+        return self._evaluator.field(points)
 
     def evaluate_module(self, points: Tensor) -> Tensor:
         """The same, in one pass through torch that autograd can follow."""
@@ -132,6 +139,8 @@ class Field:
             name: tensor.detach().cpu().contiguous()
             for name, tensor in self.module.state_dict().items()
         }
+        for name, array in self.scale_map.to_arrays().items():
+            weights[SCALE_MAP + name] = torch.from_numpy(array)
         write_whole(Path(path), save_tensors(weights, metadata))
 
 
@@ -170,6 +179,10 @@ def load(path: str | Path, device: str = "auto") -> Field:
         x, y, z = (float(coordinate) for coordinate in values["center"])
         normalization = Normalization((x, y, z), float(values["half_extent"]))
         report = FitReport(**json.loads(metadata["report"]))
+        scales = [name for name in weights if name.startswith(SCALE_MAP)]
+        scale_map = ScaleMap(
+            **{name.removeprefix(SCALE_MAP): weights.pop(name).numpy() for name in scales}
+        )
         module = NeuralField(config)
         module.load_state_dict(weights)
     except FieldFileError as problem:
@@ -178,7 +191,7 @@ def load(path: str | Path, device: str = "auto") -> Field:
         raise FieldFileError(
             f"{path} is not a complete field ({_first_line(problem)}). Fit the mesh again."
         ) from None
-    return Field(module.to(choose_device(device)), normalization, report)
+    return Field(module.to(choose_device(device)), normalization, report, scale_map)
 
 
 def _metadata(content: bytes) -> dict[str, str]:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from .devices import choose_device
-from .distance import SignedDistance
+from .distance import NearestPoints, SignedDistance
 from .errors import SettingError
 from .evaluation import Evaluator
 from .field import Field, FitReport
@@ -26,20 +25,35 @@ from .fields import (
     TriPlaneConfig,
     check_kind,
 )
+from .lattice_distance import lattice_distance
+from .memory import memory_needed_for
 from .mesh import TriangleMesh, repair
 from .normalization import HALF_EXTENT_IN_CUBE, Normalization
+from .operators.automatic_scale import choose_scales
 from .progress import Progress, ProgressCallback, part, silent
-from .sampling import near_surface_points, training_points
+from .sampling import Float32, TrainingSamples, near_points, near_surface_points
 from .training import choose_trainer
+
+Batch = tuple[Float32, Float32, Float32]
+"""Points (B, 3), what the network should add there in cells of the base (B,), and weights (B,)."""
 
 BATCH = 1 << 14
 ERROR_SAMPLES = 1 << 14
+CHECK_SAMPLES = 1 << 12
+"""Of the error samples, those that the error is estimated with during training."""
+CHECK_EVERY = 25
+"""Training steps between two estimates of the error."""
+PLATEAU_CHECKS, PLATEAU_FALL = 4, 0.05
+"""The error has stopped falling when the least of so many checks is not less by this share than the
+least of those before."""
+ANNEALING_SHARE = 0.3
+"""Of the steps of a plan, those at its end in which the learning rates fall."""
 ENCLOSING_SHARE = 0.1
 """Of points near the surface of a closed mesh, about half lie inside; below this, it is open."""
 RELATIVE_TO = 0.01
 """The loss is |f - d| / (|d| + this), in units of the cube."""
 FINAL_LEARNING_RATE = 0.02
-"""Share of the learning rate that is left at the last step (cosine decay)."""
+"""Share of the learning rate that is left at the last step."""
 
 
 @dataclass(frozen=True)
@@ -51,15 +65,15 @@ class Plan:
     config
         The field.
     steps
-        Training steps of `BATCH` points each.
+        Training steps of `BATCH` points each, at most.
     encoding_rate, decoder_rate
-        Learning rates at the first step.
+        Learning rates until they are annealed. From 2e-2 on, units of the grids' decoder die.
     """
 
     config: FieldConfig
     steps: int
-    encoding_rate: float = 1e-2
-    decoder_rate: float = 1e-2
+    encoding_rate: float = 2e-3
+    decoder_rate: float = 5e-3
 
 
 @dataclass(frozen=True)
@@ -70,23 +84,28 @@ class Preset:
     ----------
     purpose
         One line for the user.
+    queries
+        Number of points near the surface that exact distances are measured at.
     batches
-        Number of different batches; distances are measured for all of them beforehand.
+        Number of different batches of samples that are made of them.
     plans
         By kind of field.
     """
 
     purpose: str
+    queries: int
     batches: int
     plans: Mapping[str, Plan]
 
 
-def _grid(kind: str, levels: int, coarsest: int, finest: int, base_resolution: int) -> FieldConfig:
+def _grid(
+    kind: str, levels: int, coarsest: int, finest: int, base_resolution: int, log2_size: int = 24
+) -> FieldConfig:
     """A hash grid or dense grid whose coarser levels are left to the base."""
     factor = (finest / coarsest) ** (1 / (levels - 1))
     encoding = HashGridConfig(
         levels=levels,
-        log2_table_size=24 if kind == "dense-grid" else 17,
+        log2_table_size=log2_size,
         base_resolution=coarsest,
         per_level_scale=factor,
     )
@@ -109,29 +128,32 @@ def _siren(width: int, hidden_layers: int, base_resolution: int) -> FieldConfig:
 PRESETS = {
     "draft": Preset(
         "A first look",
+        queries=1 << 16,
         batches=24,
         plans={
-            "hash-grid": Plan(_grid("hash-grid", 6, 32, 256, 48), 100),
-            "dense-grid": Plan(_grid("dense-grid", 3, 32, 96, 48), 100),
+            "hash-grid": Plan(_grid("hash-grid", 4, 48, 256, 48, 17), 100, 5e-3),
+            "dense-grid": Plan(_grid("dense-grid", 3, 32, 96, 48), 100, 5e-3),
             "tri-plane": Plan(_tri_plane(16, 64, 2, 48), 40, 3e-3, 1e-3),
             "siren": Plan(_siren(64, 2, 48), 100, 2e-3, 2e-3),
         },
     ),
     "standard": Preset(
         "Normals and curvature of most meshes",
-        batches=48,
+        queries=5 << 16,
+        batches=128,
         plans={
-            "hash-grid": Plan(_grid("hash-grid", 8, 32, 512, 64), 400),
-            "dense-grid": Plan(_grid("dense-grid", 4, 32, 160, 64), 400),
+            "hash-grid": Plan(_grid("hash-grid", 6, 48, 512, 64, 18), 360),
+            "dense-grid": Plan(_grid("dense-grid", 4, 32, 160, 64), 360),
             "tri-plane": Plan(_tri_plane(32, 128, 3, 64), 200, 3e-3, 1e-3),
             "siren": Plan(_siren(128, 3, 64), 150, 1e-3, 1e-3),
         },
     ),
     "fine": Preset(
         "The closest fit, for the final export",
-        batches=128,
+        queries=1 << 20,
+        batches=384,
         plans={
-            "hash-grid": Plan(_grid("hash-grid", 8, 48, 1024, 96), 1500),
+            "hash-grid": Plan(_grid("hash-grid", 8, 48, 1024, 96, 19), 1500),
             "dense-grid": Plan(_grid("dense-grid", 5, 48, 192, 96), 1500),
             "tri-plane": Plan(_tri_plane(32, 128, 3, 96), 1000, 3e-3, 1e-3),
             "siren": Plan(_siren(256, 3, 96), 1000, 1e-3, 1e-3),
@@ -161,15 +183,24 @@ def fit(
         For an unknown preset, field or device, or a seed that is not a non-negative integer.
     MeshError
         If the mesh has no surface.
+    OutOfMemoryError
+        If memory does not suffice, even in small parts.
     Cancelled
         Whenever `progress` raises it.
     """
+    with memory_needed_for(f"fit {len(mesh.triangles)} triangles"):
+        return _fit(mesh, preset, seed, device, kind, progress)
+
+
+def _fit(
+    mesh: TriangleMesh, preset: str, seed: int, device: str, kind: str, progress: ProgressCallback
+) -> Field:
     if preset not in PRESETS:
         raise SettingError(f"There is no preset {preset!r}; choose from {', '.join(PRESETS)}.")
     if not 0 <= seed < 2**63:
         raise SettingError(f"The seed is {seed}; it must be 0 to 2^63 - 1.")
     check_kind(kind)
-    batches, plan = PRESETS[preset].batches, PRESETS[preset].plans[kind]
+    sizes, plan = PRESETS[preset], PRESETS[preset].plans[kind]
     torch_device = choose_device(device)
     random = np.random.default_rng(seed)
     stopwatch = Stopwatch()
@@ -185,47 +216,46 @@ def fit(
 
     with stopwatch("distances"):
         module = _new_module(plan.config, seed)
-        nodes = module.base.nodes().numpy()
-        points = np.empty((batches * BATCH, 3))
-        for batch in range(batches):
-            progress(Progress(0.0, "Choosing samples"))
-            points[batch * BATCH : (batch + 1) * BATCH] = training_points(cube_mesh, BATCH, random)
-        held_out = near_surface_points(cube_mesh, ERROR_SAMPLES, random)
-        exact = distance(np.concatenate([nodes, points, held_out]), part(progress, 0.0, 0.5))
-        exact_nodes, exact_points, exact_held_out = np.split(
-            exact, np.cumsum([len(nodes), len(points)])
-        )
-        module.base.values.copy_(torch.from_numpy(exact_nodes).view_as(module.base.values))
+        nodes = lattice_distance(distance, plan.config.base_resolution, part(progress, 0.0, 0.15))
+        module.base.values.copy_(torch.from_numpy(nodes.distance).view_as(module.base.values))
+        points = near_points(cube_mesh, sizes.queries, random)
+        near = distance.nearest(points, part(progress, 0.15, 0.45))
+        points = near_surface_points(cube_mesh, ERROR_SAMPLES, random)
+        held_out = distance.nearest(points, part(progress, 0.45, 0.46))
         module.to(torch_device)
 
+    with stopwatch("samples"):
+        samples = TrainingSamples(cube_mesh, near, nodes, random)
+        batches = [
+            _batch(module, samples, part(progress, 0.46, 0.5), index / sizes.batches)
+            for index in range(min(sizes.batches, plan.steps))
+        ]
+
     with stopwatch("training"):
-        _train(
-            module,
-            points.astype(np.float32),
-            exact_points.astype(np.float32),
-            plan,
-            part(progress, 0.5, 0.98),
+        steps = _train(module, batches, held_out, plan, part(progress, 0.5, 0.9))
+        evaluator = Evaluator(module)
+
+    with stopwatch("scales"):
+        scale_map = choose_scales(
+            evaluator.field, cube_mesh, random, torch_device, part(progress, 0.9, 0.99)
         )
 
     with stopwatch("check"):
-        progress(Progress(0.98, "Measuring the error"))
+        progress(Progress(0.99, "Measuring the error"))
         report = FitReport(
             preset=preset,
             seed=seed,
             device=torch_device.type,
-            steps=plan.steps,
-            near_surface_error=math.nan,
+            steps=steps,
+            near_surface_error=_near_surface_error(evaluator, held_out),
+            noise=float(scale_map.noise[0]) / HALF_EXTENT_IN_CUBE,
             seconds=stopwatch.seconds,
             vertices=len(mesh.vertices),
             triangles=len(mesh.triangles),
             repairs=repaired.repairs,
-            warnings=_warnings(repaired.mesh, exact_held_out),
+            warnings=_warnings(repaired.mesh, held_out.distance),
         )
-        field = Field(module, normalization, report)
-        values = field.evaluate(field.tensor(held_out)).cpu().double().numpy()
-        error = float(np.abs(values - exact_held_out).mean()) / HALF_EXTENT_IN_CUBE
-    field.report = replace(report, near_surface_error=error)
-    return field
+    return Field(module, normalization, report, scale_map)
 
 
 class Stopwatch:
@@ -248,43 +278,72 @@ def _new_module(config: FieldConfig, seed: int) -> NeuralField:
         return NeuralField(config)
 
 
-def _train(
-    module: NeuralField,
-    points: NDArray[np.float32],
-    targets: NDArray[np.float32],
-    plan: Plan,
-    progress: ProgressCallback,
-) -> None:
-    trainer = choose_trainer(module)
-    cell = module.base.cell
+def _batch(
+    module: NeuralField, samples: TrainingSamples, progress: ProgressCallback, fraction: float
+) -> Batch:
+    progress(Progress(fraction, "Choosing samples"))
+    points, distances = samples.draw(BATCH)
+    cell = np.float32(module.base.cell)
     device = module.base.values.device
     base = Evaluator(module).base(torch.from_numpy(points).to(device)).cpu().numpy()
     # The network learns what the base lacks, in cells; the loss stays that of the distance.
-    remainder = (targets - base) / np.float32(cell)
-    weights = np.float32(cell) / (np.abs(targets) + np.float32(RELATIVE_TO))
-    batches = len(points) // BATCH
-    start = time.perf_counter()
+    weights = cell / (np.abs(distances) + np.float32(RELATIVE_TO))
+    return points, (distances - base) / cell, weights
+
+
+def _train(
+    module: NeuralField,
+    batches: list[Batch],
+    held_out: NearestPoints,
+    plan: Plan,
+    progress: ProgressCallback,
+) -> int:
+    """Train until the error stops falling, at most as long as planned; return the steps taken.
+
+    The learning rates stay, then fall linearly. What decides is counted in steps, never in
+    seconds, so that a fit can be repeated.
+    """
+    trainer, evaluator = choose_trainer(module), Evaluator(module)
+    check = held_out[np.arange(CHECK_SAMPLES)]
+    errors: list[float] = []
+    annealing = round(ANNEALING_SHARE * plan.steps)
     steps = plan.steps
-    for step in range(steps):
-        decay = (1 + math.cos(math.pi * step / steps)) / 2
-        share = FINAL_LEARNING_RATE + (1 - FINAL_LEARNING_RATE) * decay
-        rows = slice(step % batches * BATCH, (step % batches + 1) * BATCH)
+    start = time.perf_counter()
+    step = 0
+    while step < steps:
+        share = min(1.0, (steps - step) / annealing)
+        rate = FINAL_LEARNING_RATE + (1 - FINAL_LEARNING_RATE) * share
         loss = trainer.step(
-            points[rows],
-            remainder[rows],
-            weights[rows],
-            share * plan.encoding_rate,
-            share * plan.decoder_rate,
+            *batches[step % len(batches)], rate * plan.encoding_rate, rate * plan.decoder_rate
         )
+        step += 1
+        if step % CHECK_EVERY == 0:
+            errors.append(_near_surface_error(evaluator, check))
+            if share == 1 and _has_stopped_falling(errors):
+                steps = min(steps, step + annealing)
         elapsed = time.perf_counter() - start
         progress(
             Progress(
-                (step + 1) / steps,
+                step / steps,
                 "Fitting",
                 loss=loss,
-                seconds_left=elapsed / (step + 1) * (steps - step - 1),
+                error=errors[-1] if errors else None,
+                seconds_left=elapsed / step * (steps - step),
             )
         )
+    return steps
+
+
+def _has_stopped_falling(errors: list[float]) -> bool:
+    before, last = errors[:-PLATEAU_CHECKS], errors[-PLATEAU_CHECKS:]
+    return bool(before) and min(last) > (1 - PLATEAU_FALL) * min(before)
+
+
+def _near_surface_error(evaluator: Evaluator, held_out: NearestPoints) -> float:
+    """Mean |f - d| at points near the surface, in half-extents."""
+    points = torch.from_numpy(held_out.points.astype(np.float32)).to(evaluator.device)
+    values = evaluator.field(points).cpu().double().numpy()
+    return float(np.abs(values - held_out.distance).mean()) / HALF_EXTENT_IN_CUBE
 
 
 def _warnings(mesh: TriangleMesh, exact_near_surface: NDArray[np.float64]) -> list[str]:

@@ -14,6 +14,11 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
+SMALLEST_GRADIENT = 1e-6
+VANISHING_GRADIENT = 0.1
+PLANAR_BEND = 1e-3
+UMBILIC_DIFFERENCE = 0.01
+
 
 @dataclass(frozen=True, eq=False)
 class Jets:
@@ -28,11 +33,14 @@ class Jets:
     hessian
         (N, d, d) in units of 1 / length.
     scale
-        (N,) the neighbourhood's standard deviation per axis that the jet was estimated at, in
-        units of length; 0 where the operator has none.
+        (N,) the neighbourhood's standard deviation per axis that value and gradient were estimated
+        at, in units of length; 0 where the operator has none. At automatic scale the Hessian has
+        one of its own.
 
-    Every other quantity is a property derived from these. Where the gradient vanishes there is no
-    level set to speak of: normals and curvatures are NaN there.
+    Every other quantity is a property derived from these. All are finite where the jet is: what has
+    no meaning at a point (a normal where the gradient vanishes, principal directions where both
+    curvatures are equal, the shape index of a plane) is flagged by `vanishing`, `umbilic` and
+    `planar`.
     """
 
     value: Array
@@ -47,14 +55,38 @@ class Jets:
 
     @cached_property
     def gradient_norm(self) -> Array:
-        """(N,) length of the gradient; NaN where it is too small to divide by."""
-        norm = np.linalg.norm(self.gradient, axis=1)
-        return np.where(norm > 1e-6, norm, np.nan)
+        """(N,) length of the gradient; at least 1e-6, to be divided by."""
+        return np.maximum(np.linalg.norm(self.gradient, axis=1), SMALLEST_GRADIENT)
+
+    @property
+    def vanishing(self) -> NDArray[np.bool_]:
+        """(N,) whether the gradient is too small for a normal and curvatures to mean anything.
+
+        So it is on a distance field's medial axis, where the nearest surface changes.
+        """
+        return np.linalg.norm(self.gradient, axis=1) < VANISHING_GRADIENT
+
+    @property
+    def planar(self) -> NDArray[np.bool_]:
+        """(N,) whether the surface is flat as far as can be told: both radii over 1000 scales."""
+        return self.curvedness * self.scale < PLANAR_BEND
+
+    @property
+    def umbilic(self) -> NDArray[np.bool_]:
+        """(N,) whether the principal curvatures are equal to a hundredth of their size."""
+        k1, k2 = self.principal_curvatures.T
+        return k1 - k2 <= UMBILIC_DIFFERENCE * self.curvedness
 
     @cached_property
     def normals(self) -> Array:
-        """(N, d) unit normal of the level set, pointing to larger values: outward."""
-        return self.gradient / self.gradient_norm[:, None]
+        """(N, d) unit normal of the level set, pointing to larger values: outward.
+
+        Where the gradient is zero, the last axis.
+        """
+        norm = np.linalg.norm(self.gradient, axis=1, keepdims=True)
+        last = np.zeros(self.gradient.shape[1])
+        last[-1] = 1.0
+        return np.where(norm == 0, last, self.gradient / np.where(norm == 0, 1.0, norm))
 
     @cached_property
     def laplacian(self) -> Array:

@@ -154,7 +154,10 @@ def repair(mesh: TriangleMesh, progress: ProgressCallback = silent) -> RepairedM
     triangles = triangles[np.sort(first)]
 
     progress(CHECKING)
-    triangles, turned = _orient_alike(distinct, triangles)
+    turned = 0
+    if not _is_oriented_alike(triangles):
+        progress(CHECKING)
+        triangles, turned = _orient_alike(distinct, triangles)
     progress(CHECKING)
 
     used, compact = np.unique(triangles, return_inverse=True)
@@ -167,6 +170,13 @@ def repair(mesh: TriangleMesh, progress: ProgressCallback = silent) -> RepairedM
     }
     repairs = {name: count for name, count in counts.items() if count}
     return RepairedMesh(TriangleMesh(distinct[used], compact.reshape(-1, 3)), repairs)
+
+
+def _is_oriented_alike(triangles: NDArray[np.int64]) -> bool:
+    """Whether no two triangles run along an edge in the same direction."""
+    start, end = triangles, np.roll(triangles, -1, axis=1)
+    edges = start * (int(triangles.max()) + 1) + end
+    return len(np.unique(edges)) == edges.size
 
 
 def _orient_alike(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,8 @@ class Progress:
         What is going on, as a few words for a user.
     loss
         Training loss: the mean relative error of a batch, where the stage has one.
+    error
+        Last estimate of the near-surface error, in half-extents, where the stage has one.
     seconds_left
         Estimate for the rest of the call, where there is one.
     """
@@ -25,6 +27,7 @@ class Progress:
     fraction: float
     stage: str
     loss: float | None = None
+    error: float | None = None
     seconds_left: float | None = None
 
 
@@ -40,13 +43,6 @@ def part(callback: ProgressCallback, start: float, end: float) -> ProgressCallba
     """Return a callback whose 0 to 1 is the range from `start` to `end` of the given one."""
 
     def report(progress: Progress) -> None:
-        callback(
-            Progress(
-                start + (end - start) * progress.fraction,
-                progress.stage,
-                progress.loss,
-                progress.seconds_left,
-            )
-        )
+        callback(replace(progress, fraction=start + (end - start) * progress.fraction))
 
     return report

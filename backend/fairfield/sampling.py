@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
+from .distance import Array, NearestPoints
 from .mesh import TriangleMesh
 from .normalization import HALF_EXTENT_IN_CUBE
 
-Array = NDArray[np.float64]
+Float32 = NDArray[np.float32]
 
-NEAR_SHARE = 0.75
-NEAR_DEVIATIONS = (0.005, 0.03)
-"""Standard deviations of the displacement, one for each half of the near samples (cube units)."""
+SURFACE_SHARE, NEAR_SHARE = 0.3, 0.6
+"""Of the training samples; the rest lies anywhere in the cube."""
+NEAR_DEVIATIONS = (0.005, 0.01, 0.03)
+"""Standard deviations of the displacement, one for each third of the near points (cube units)."""
 
 
 def surface_points(mesh: TriangleMesh, count: int, random: np.random.Generator) -> Array:
     """Return (count, 3) points, uniform over the mesh's area."""
+    return surface_samples(mesh, count, random)[0]
+
+
+def surface_samples(
+    mesh: TriangleMesh, count: int, random: np.random.Generator
+) -> tuple[Array, NDArray[np.intp]]:
+    """Return (count, 3) points, uniform over the mesh's area, and their triangles (count,)."""
     cumulative_area = mesh.cumulative_area
     where = random.random(count) * cumulative_area[-1]
     chosen = np.minimum(np.searchsorted(cumulative_area, where), len(cumulative_area) - 1)
@@ -25,22 +36,85 @@ def surface_points(mesh: TriangleMesh, count: int, random: np.random.Generator) 
     # The square's upper half folds back onto the triangle.
     folded = u + v > 1
     u, v = np.where(folded, 1 - u, u), np.where(folded, 1 - v, v)
-    return a + u * (b - a) + v * (c - a)
+    return a + u * (b - a) + v * (c - a), chosen
 
 
-def training_points(mesh: TriangleMesh, count: int, random: np.random.Generator) -> Array:
-    """Return (count, 3) points of the cube to train on, in random order.
+def near_points(mesh: TriangleMesh, count: int, random: np.random.Generator) -> Array:
+    """Return (count, 3) points of the cube in three bands around the (normalised) mesh."""
+    deviation = np.resize(NEAR_DEVIATIONS, count)
+    points = surface_points(mesh, count, random)
+    points += random.standard_normal((count, 3)) * deviation[random.permutation(count), None]
+    return np.clip(points, -1, 1)
 
-    Three quarters lie near the surface of the (normalised) mesh, in two bands; the rest is spread
-    over the whole cube, so that the field is usable everywhere.
+
+class TrainingSamples:
+    """Batches of points with exact signed distances, any number from a few exact queries.
+
+    All of the way from a point to the nearest point of the surface has that same nearest point. So
+    each query answers for a new point on its way whenever it is drawn; on the surface itself the
+    distance is 0 without asking.
+
+    Parameters
+    ----------
+    mesh
+        Normalised to the cube.
+    near
+        Nearest points for `near_points`.
+    anywhere
+        Nearest points for points all over the cube, such as the nodes of a lattice.
     """
-    near = round(NEAR_SHARE * count)
-    deviation = np.repeat(NEAR_DEVIATIONS, [near // 2, near - near // 2])
-    displaced = surface_points(mesh, near, random)
-    displaced += random.standard_normal((near, 3)) * deviation[random.permutation(near), None]
-    anywhere = random.uniform(-1, 1, (count - near, 3))
-    points = np.clip(np.concatenate([displaced, anywhere]), -1, 1)
-    return points[random.permutation(count)]
+
+    def __init__(
+        self,
+        mesh: TriangleMesh,
+        near: NearestPoints,
+        anywhere: NearestPoints,
+        random: np.random.Generator,
+    ) -> None:
+        self._mesh = mesh
+        self._near = _Ways.of(near)
+        self._anywhere = _Ways.of(anywhere)
+        self._random = random
+        self._drawn = 0
+
+    def draw(self, count: int) -> tuple[Float32, Float32]:
+        """Return (count, 3) points and their (count,) signed distances."""
+        on, near = round(SURFACE_SHARE * count), round(NEAR_SHARE * count)
+        # One after the other, so that every query is used about as often as any other.
+        rows = np.arange(self._drawn, self._drawn + near) % len(self._near.distance)
+        self._drawn += near
+        elsewhere = self._random.integers(len(self._anywhere.distance), size=count - on - near)
+        surface = surface_points(self._mesh, on, self._random).astype(np.float32)
+        near_points, near_distances = self._near.along(rows, self._random)
+        far_points, far_distances = self._anywhere.along(elsewhere, self._random)
+        return (
+            np.concatenate([surface, near_points, far_points]),
+            np.concatenate([np.zeros(on, np.float32), near_distances, far_distances]),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Ways:
+    """From points of the surface (N, 3) by (N, 3) to where the signed distance is (N,)."""
+
+    start: Float32
+    step: Float32
+    distance: Float32
+
+    @classmethod
+    def of(cls, queries: NearestPoints) -> _Ways:
+        return cls(
+            queries.nearest.astype(np.float32),
+            (queries.points - queries.nearest).astype(np.float32),
+            queries.distance.astype(np.float32),
+        )
+
+    def along(
+        self, rows: NDArray[np.integer], random: np.random.Generator
+    ) -> tuple[Float32, Float32]:
+        """Points and distances somewhere on the ways of these rows."""
+        share = random.random(len(rows), dtype=np.float32)
+        return self.start[rows] + share[:, None] * self.step[rows], share * self.distance[rows]
 
 
 def near_surface_points(mesh: TriangleMesh, count: int, random: np.random.Generator) -> Array:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .jets import Array, Jets
-from .operators.differentiation import Scale, as_points, differentiate, length_of_scale
+from .operators.differentiation import Scale, as_points, differentiate
 from .progress import ProgressCallback, part, silent
 
 if TYPE_CHECKING:
@@ -43,13 +43,15 @@ def smooth(
     points: ArrayLike,
     *,
     scale: Scale = "auto",
+    scale_factor: float = 1.0,
     operator: str = "polynomial",
     progress: ProgressCallback = silent,
 ) -> SurfaceJets:
     """Return the jets of the smoothed surface at the foot points of (N, 3) points, in their order.
 
     The foot point is reached by Newton steps along the fitted gradient. From a mesh's own vertices
-    one step is enough; the few that need more take them.
+    one step is enough; the few that need more take them. The other parameters are those of
+    `differentiate`.
 
     Raises
     ------
@@ -57,30 +59,26 @@ def smooth(
         For an unknown operator, or a scale that is not a positive length or "auto".
     """
     start = as_points(points)
-    resolution = length_of_scale(field, scale, operator)
-    first = differentiate(
-        field, start, scale=scale, operator=operator, progress=part(progress, 0.0, 0.5)
-    )
+
+    def measure(at: Array, report: ProgressCallback) -> Jets:
+        return differentiate(
+            field, at, scale=scale, scale_factor=scale_factor, operator=operator, progress=report
+        )
+
+    first = measure(start, part(progress, 0.0, 0.5))
     foot = start + _newton_step(first)
-    jets = differentiate(
-        field, foot, scale=scale, operator=operator, progress=part(progress, 0.5, 0.95)
-    )
+    jets = measure(foot, part(progress, 0.5, 0.95))
     values = {entry.name: getattr(jets, entry.name).copy() for entry in fields(Jets)}
+    tolerance = TOLERANCE * np.where(jets.scale > 0, jets.scale, 0.01 * field.normalization.unit)
     for _ in range(MAX_STEPS):
-        missed = np.flatnonzero(np.abs(values["value"]) > TOLERANCE * resolution)
+        missed = np.flatnonzero(np.abs(values["value"]) > tolerance)
         if len(missed) == 0:
             break
         foot[missed] += _newton_step(Jets(**{name: v[missed] for name, v in values.items()}))
-        again = differentiate(
-            field,
-            foot[missed],
-            scale=scale,
-            operator=operator,
-            progress=part(progress, 0.95, 1.0),
-        )
+        again = measure(foot[missed], part(progress, 0.95, 1.0))
         for name, table in values.items():
             table[missed] = getattr(again, name)
-    lost = ~(np.abs(values["value"]) <= TOLERANCE * resolution)
+    lost = ~(np.abs(values["value"]) <= tolerance)
     for table in (values["value"], values["gradient"], values["hessian"], foot):
         table[lost] = np.nan
     distance = np.linalg.norm(start - foot, axis=1)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from .fields import NeuralField
 from .fused.trainer import LossOfValues
+from .memory import RowLimit
 from .threads import thread_count
 
 log = logging.getLogger("fairfield.training")
@@ -58,7 +59,10 @@ class Trainer(Protocol):
 
 
 class TorchTrainer:
-    """The reference, for every device."""
+    """The reference, for every device.
+
+    When memory runs out, the gradient of a batch is added up from smaller parts.
+    """
 
     def __init__(self, module: NeuralField) -> None:
         self._module = module
@@ -72,6 +76,7 @@ class TorchTrainer:
             eps=EPSILON,
             fused=True,
         )
+        self._limit = RowLimit()
 
     def step(
         self,
@@ -82,12 +87,10 @@ class TorchTrainer:
         learning_rate_decoder: float,
     ) -> float:
         """See `Trainer.step`."""
-        error = (self._module.correction(self._tensor(points))[:, 0] - self._tensor(targets)).abs()
-        loss = (self._tensor(weights) * error).mean()
-        self._optimizer.zero_grad()
-        loss.backward()
+        batch = self._tensor(points), self._tensor(targets), self._tensor(weights)
+        loss = self._limit(lambda rows: self._backward(batch, rows), len(points))
         self._take_step(learning_rate_table, learning_rate_decoder)
-        return float(loss.detach())
+        return loss
 
     def step_on(
         self,
@@ -110,6 +113,17 @@ class TorchTrainer:
         if self._module.config.kind == "siren":
             nn.utils.clip_grad_norm_(self._module.parameters(), SIREN_GRADIENT_CLIP)
         self._optimizer.step()
+
+    def _backward(self, batch: tuple[Tensor, Tensor, Tensor], rows: int) -> float:
+        """Leave the gradient of the whole batch, so many rows at a time; return the loss."""
+        self._optimizer.zero_grad()
+        total = 0.0
+        for points, targets, weights in zip(*(part.split(rows) for part in batch), strict=True):
+            error = (self._module.correction(points)[:, 0] - targets).abs()
+            loss = (weights * error).sum() / len(batch[0])
+            loss.backward()
+            total += float(loss.detach())
+        return total
 
     def _tensor(self, array: NDArray[np.float32]) -> Tensor:
         return torch.as_tensor(array, device=self._device)

@@ -13,6 +13,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 import fairfield
+from fairfield.devices import available_devices
 from shapes import icosphere
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,6 +29,14 @@ def shared_data() -> Path:
             pytest.fail(reason)
         pytest.skip(reason)
     return data
+
+
+@pytest.fixture(params=["cpu", "cuda", "mps"])
+def device(request: pytest.FixtureRequest) -> str:
+    """Each device that this machine has."""
+    if request.param not in available_devices():
+        pytest.skip(f"this machine has no {request.param} device")
+    return request.param
 
 
 @pytest.fixture(scope="session")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import igl
 import numpy as np
 import pytest
 from fairfield.distance import SignedDistance, morton_order
 from fairfield.errors import Cancelled
 from fairfield.mesh import TriangleMesh, repair
+from fairfield.normalization import Normalization
 from shapes import icosphere
+from trimesh.triangles import closest_point
 
 RADIUS = 0.8
 
@@ -41,6 +46,103 @@ def test_distances_to_a_sphere(kind: str) -> None:
     assert (distances - expected).min() > -1e-6
 
 
+@pytest.mark.parametrize(
+    "kind",
+    ["clean", "soup", "a fifth duplicated", "inward", "a tenth flipped", "self-intersecting"],
+)
+def test_signs_on_a_scan(shared_data: Path, kind: str) -> None:
+    scan = TriangleMesh.load(shared_data / "real" / "rocker-arm.npz")
+    size = np.ptp(scan.vertices, axis=0).max()
+    vertices, triangles = scan.vertices / size, scan.triangles.astype(np.int64)
+    random = np.random.default_rng(0)
+    # Only an exact winding number of the mesh as it was, face by face, is believed.
+    shift = np.array([0.05, 0.02, 0.03]) if kind == "self-intersecting" else np.zeros(3)
+    points = vertices[random.integers(len(vertices), size=2000)]
+    points = points + random.normal(0, 0.02, points.shape)
+    inside = igl.winding_number(vertices, triangles, points) > 0.5
+    inside |= igl.winding_number(vertices + shift, triangles, points) > 0.5
+    if kind == "soup":
+        order = random.permutation(len(triangles))
+        vertices = vertices[triangles[order]].reshape(-1, 3)
+        triangles = np.arange(len(vertices)).reshape(-1, 3)
+    elif kind == "a fifth duplicated":
+        triangles = np.concatenate([triangles, triangles[random.random(len(triangles)) < 0.2]])
+    elif kind == "inward":
+        triangles = triangles[:, ::-1]
+    elif kind == "a tenth flipped":
+        flipped = random.random(len(triangles)) < 0.1
+        triangles[flipped] = triangles[flipped][:, ::-1]
+    elif kind == "self-intersecting":
+        triangles = np.concatenate([triangles, triangles + len(vertices)])
+        vertices = np.concatenate([vertices, vertices + shift])
+    found = SignedDistance(repair(TriangleMesh(vertices, triangles)).mesh)(points)
+    clear = np.abs(found) > 1e-4
+    assert clear.mean() > 0.9
+    assert ((found < 0) != inside)[clear].mean() <= 1e-3
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "all_inward",
+        "degenerate_triangles",
+        "duplicate_vertices",
+        "flipped_faces",
+        "holes",
+        "isolated_vertex",
+        "offset_1e6",
+    ],
+)
+def test_distances_to_broken_spheres(shared_data: Path, name: str, unit: float) -> None:
+    mesh = TriangleMesh.load(shared_data / "broken" / f"{name}.npz")
+    repaired = repair(TriangleMesh(unit * mesh.vertices, mesh.triangles)).mesh
+    normalization = Normalization.of(repaired.vertices)
+    cube = TriangleMesh(normalization.to_cube(repaired.vertices), repaired.triangles)
+    random = np.random.default_rng(5)
+    directions = random.standard_normal((3000, 3))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    radius = random.uniform(0.5, 1.1, 3000)
+    center = np.array([1e6, -1e6, 1e6]) if name == "offset_1e6" else np.zeros(3)
+    points = normalization.to_cube(unit * (center + radius[:, None] * directions))
+    found = SignedDistance(cube)(points) * normalization.unit / unit
+    error = np.abs(found - (radius - RADIUS))
+    if name == "holes":
+        # Under a hole the rim is nearest: what can be said is that nothing is nearer than that.
+        under_hole = error > 2e-3
+        assert 0 < under_hole.mean() < 0.3
+        assert (np.abs(found) > np.abs(radius - RADIUS) - 2e-3).all()
+        assert ((found < 0) != (radius < RADIUS))[~under_hole].mean() <= 1e-3
+    else:
+        assert error.max() < 2e-3
+
+
+@pytest.mark.parametrize(
+    "name", ["nonmanifold_edge_fan", "open_plane", "single_triangle", "two_overlapping_shells"]
+)
+def test_distances_to_every_triangle_one_by_one(shared_data: Path, name: str) -> None:
+    mesh = TriangleMesh.load(shared_data / "broken" / f"{name}.npz")
+    points = np.random.default_rng(6).uniform(-1, 1, (200, 3))
+    corners = mesh.vertices[mesh.triangles]
+    expected = [
+        np.linalg.norm(closest_point(corners, np.tile(point, (len(corners), 1))) - point, axis=1)
+        for point in points
+    ]
+    found = SignedDistance(repair(mesh).mesh)(points)
+    np.testing.assert_allclose(np.abs(found), np.min(expected, axis=1), atol=1e-9)
+
+
+def test_nearest_points_are_on_the_surface_and_at_the_distance() -> None:
+    points = np.random.default_rng(4).uniform(-1, 1, (3000, 3))
+    found = SignedDistance(_damaged("clean")).nearest(points)
+    way = np.linalg.norm(found.points - found.nearest, axis=1)
+    np.testing.assert_allclose(way, np.abs(found.distance), atol=1e-12)
+    assert np.abs(np.linalg.norm(found.nearest, axis=1) - RADIUS).max() < 2e-3
+    outward = (found.nearest * (points - found.nearest)).sum(axis=1)
+    clear = np.abs(found.distance) > 0.01
+    np.testing.assert_array_equal(np.sign(outward)[clear], np.sign(found.distance)[clear])
+
+
 def test_overlapping_spheres_are_one_solid() -> None:
     vertices, triangles = icosphere(RADIUS / 2, subdivisions=3)
     both = np.concatenate([vertices - [0.2, 0, 0], vertices + np.array([0.2, 0, 0])])
@@ -60,7 +162,7 @@ def test_measuring_can_be_cancelled() -> None:
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        SignedDistance(_damaged("clean"))(np.zeros((100_000, 3)), stop)
+        SignedDistance(_damaged("clean"))(np.random.default_rng(0).random((100_000, 3)), stop)
 
 
 def test_morton_order_is_a_permutation_that_keeps_neighbours_together() -> None:

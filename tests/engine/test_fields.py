@@ -252,3 +252,10 @@ def test_the_slope_of_the_base_does_not_jump() -> None:
         points = (at_faces + torch.tensor([side, 0.0, 0.0])).requires_grad_()
         slopes.append(torch.autograd.grad(base(points).sum(), points)[0])
     torch.testing.assert_close(*slopes, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["hash-grid", "dense-grid"])
+def test_the_grids_follow_a_model(shared_data: Path, kind: str) -> None:
+    mesh = fairfield.TriangleMesh.load(shared_data / "real" / "suzanne.npz")
+    field = fairfield.fit(mesh, "draft", kind=kind)
+    assert field.report.near_surface_error < 1e-3

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import fairfield
 import numpy as np
 import pytest
 from fairfield.errors import MeshError, SettingError
+from fairfield.fitting import PRESETS
 from shapes import angles_in_degrees, icosphere, torus
 
 
@@ -47,6 +49,20 @@ def test_the_operator_beats_autodiff_on_exact_shapes(shared_data: Path, name: st
         ring /= np.linalg.norm(ring, axis=1, keepdims=True)
         across = np.abs((smooth.principal_directions[:, 0] * ring).sum(axis=1))
         assert np.median(np.degrees(np.arcsin(np.clip(across, 0, 1)))) < 5
+
+
+def test_the_bunny_is_close_in_distance_and_in_normals(shared_data: Path) -> None:
+    mesh = fairfield.TriangleMesh.load(shared_data / "real" / "stanford-bunny.npz")
+    field = fairfield.fit(mesh)
+    assert field.report.near_surface_error < 2.5e-4
+    random = np.random.default_rng(0)
+    area = mesh.triangle_areas()
+    chosen = random.choice(len(area), 20_000, p=area / area.sum())
+    corners = random.dirichlet((1, 1, 1), len(chosen))
+    points = np.einsum("nc,nci->ni", corners, mesh.vertices[mesh.triangles[chosen]])
+    step = 1e-3 * field.normalization.half_extent
+    jets = fairfield.differentiate(field, points, operator="finite-difference", scale=step)
+    assert np.median(angles_in_degrees(jets.normals, mesh.triangle_normals()[chosen])) < 2.2
 
 
 SPHERE = 0.8
@@ -104,6 +120,51 @@ def test_any_unit(size: float) -> None:
     answer = fairfield.smooth(field, mesh.vertices, scale=0.03 * size)
     assert np.median(np.abs(answer.mean_curvature * size / curvature - 1)) < 0.1
     assert angles_in_degrees(answer.normals, normals).mean() < 1
+
+
+def test_far_from_the_surface_it_is_still_a_distance() -> None:
+    vertices, triangles, _, _ = torus()
+    field = fairfield.fit(fairfield.TriangleMesh(vertices, triangles), "draft")
+    points = np.random.default_rng(0).uniform(-1, 1, (5000, 3))
+    exact = np.hypot(np.hypot(points[:, 0], points[:, 1]) - 0.68, points[:, 2]) - 0.26
+    far = np.abs(exact) > 0.1
+    error = np.abs(field(points) - exact)[far]
+    assert (error / np.abs(exact[far])).max() < 0.15
+    assert error.mean() < 4e-3
+
+
+def test_a_fit_ends_when_the_error_stops_falling(monkeypatch: pytest.MonkeyPatch) -> None:
+    draft = PRESETS["draft"]
+    patient = replace(draft.plans["hash-grid"], steps=2000)
+    monkeypatch.setitem(PRESETS, "draft", replace(draft, plans={"hash-grid": patient}))
+    mesh = fairfield.TriangleMesh(*icosphere())
+    reports: list[fairfield.Progress] = []
+    field = fairfield.fit(mesh, "draft", progress=reports.append)
+    steps = [report for report in reports if report.loss is not None]
+    assert len(steps) == field.report.steps
+    assert field.report.steps < 1500
+    # What it reports on the way is the error that it ends with.
+    assert steps[0].error is None
+    assert steps[-1].error == pytest.approx(field.report.near_surface_error, rel=0.2)
+    assert steps[-1].error < 0.7 * steps[30].error
+    assert steps[-1].seconds_left == 0
+    monkeypatch.undo()
+    assert field.report.near_surface_error < fairfield.fit(mesh, "draft").report.near_surface_error
+
+
+@pytest.mark.parametrize("kind", ["hash-grid", "tri-plane"])
+def test_a_fit_on_each_device(device: str, kind: str) -> None:
+    vertices, triangles = icosphere()
+    field = fairfield.fit(
+        fairfield.TriangleMesh(vertices, triangles), "draft", device=device, kind=kind
+    )
+    assert field.report.device == device
+    assert field.report.near_surface_error < 1e-3
+    points = np.random.default_rng(0).uniform(-1, 1, (2000, 3))
+    values = field(points)
+    field.module.cpu()
+    on_cpu = fairfield.Field(field.module, field.normalization, field.report)
+    np.testing.assert_allclose(on_cpu(points), values, atol=2e-5)
 
 
 def test_the_same_seed_gives_the_same_field() -> None:

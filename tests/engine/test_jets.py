@@ -77,8 +77,19 @@ def test_circle() -> None:
     np.testing.assert_allclose(jets.mean_curvature, 1 / np.linalg.norm(points, axis=1))
 
 
-def test_a_vanishing_gradient_has_no_normal() -> None:
-    jets = _jets(np.zeros(1), np.zeros((1, 3)), np.eye(3)[None])
-    assert np.isnan(jets.normals).all()
-    assert np.isnan(jets.mean_curvature).all()
-    assert np.isnan(jets.principal_curvatures).all()
+def test_a_vanishing_gradient_is_flagged_and_finite() -> None:
+    gradient = np.array([[0.0, 0, 0], [1e-9, 0, 0], [0, 1, 0]])
+    jets = _jets(np.zeros(3), gradient, np.tile(np.eye(3), (3, 1, 1)))
+    assert jets.vanishing.tolist() == [True, True, False]
+    for name in ("normals", "mean_curvature", "principal_curvatures", "shape_index", "curvedness"):
+        assert np.isfinite(getattr(jets, name)).all()
+    np.testing.assert_allclose(np.linalg.norm(jets.normals, axis=1), 1)
+
+
+def test_umbilic_and_planar_points_are_flagged() -> None:
+    hessian = np.stack([np.diag([k1, k2, 0.0]) for k1, k2 in ((1, 1), (1, 0.5), (0, 0))])
+    jets = Jets(np.zeros(3), np.tile([0.0, 0, 1], (3, 1)), hessian, np.ones(3))
+    assert jets.umbilic.tolist() == [True, False, True]
+    assert jets.planar.tolist() == [False, False, True]
+    assert np.isfinite(jets.shape_index).all()
+    assert np.isfinite(jets.principal_directions).all()

@@ -8,6 +8,7 @@ import pytest
 import torch
 from conftest import SPHERE_CENTER
 from fairfield.errors import SettingError
+from fairfield.operators import OPERATORS
 from fairfield.operators.autodiff import autodiff_jet
 from fairfield.operators.finite_difference import finite_difference_jet
 from fairfield.operators.polynomial import as_scale, polynomial_jet, two_shell_stencil
@@ -46,7 +47,7 @@ def test_small_neighbourhoods_approach_the_derivatives(jet) -> None:
         assert (estimate - exact).abs().max() < 1e-4
 
 
-@pytest.mark.parametrize("degree", [1, 2, 3])
+@pytest.mark.parametrize("degree", [1, 2, 3, 4])
 def test_the_stencil_is_exact_on_polynomials_of_its_degree(degree: int) -> None:
     def polynomial(points: torch.Tensor) -> torch.Tensor:
         x, y, z = points.unbind(dim=1)
@@ -104,7 +105,7 @@ def test_results_are_in_the_units_of_the_mesh(sphere_field: fairfield.Field) -> 
     np.testing.assert_allclose(jets.scale, 0.3)
 
 
-@pytest.mark.parametrize("operator", ["polynomial", "autodiff", "finite-difference"])
+@pytest.mark.parametrize("operator", OPERATORS)
 def test_every_operator_answers_row_by_row(sphere_field: fairfield.Field, operator: str) -> None:
     directions, _ = icosphere(subdivisions=1)
     points = 3.1 * directions + SPHERE_CENTER
@@ -112,7 +113,9 @@ def test_every_operator_answers_row_by_row(sphere_field: fairfield.Field, operat
     points[9] = np.inf
     jets = fairfield.differentiate(sphere_field, points, operator=operator)
     alone = fairfield.differentiate(sphere_field, points[20:21], operator=operator)
-    np.testing.assert_allclose(jets.normals[20], alone.normals[0], atol=1e-5)
+    # Random samples differ from row to row; that is one of their faults.
+    tolerance = 0.02 if operator == "polynomial-random" else 1e-5
+    np.testing.assert_allclose(jets.normals[20], alone.normals[0], atol=tolerance)
     assert np.flatnonzero(np.isnan(jets.value)).tolist() == [7, 9]
     answered = np.isfinite(jets.value)
     assert np.median(np.abs(jets.value[answered] - 0.1)) < 0.01

@@ -106,6 +106,11 @@ class HashGrid(nn.Module):
         rows = self.levels[-1].offset + self.levels[-1].size
         self.table = nn.Parameter(torch.empty(rows, config.features).uniform_(-1e-4, 1e-4))
 
+    @property
+    def is_on_nvidia_gpu(self) -> bool:
+        """Whether the table lies in the memory of an NVIDIA GPU."""
+        return self.table.is_cuda
+
     def forward(self, points: Tensor) -> Tensor:  # [N, d] -> [N, levels * features]
         unit = (points + 1) / 2
         corners = [self._corners(unit, level) for level in self.levels]

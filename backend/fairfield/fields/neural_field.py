@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -12,6 +13,7 @@ from .coarse_grid import SUPPORT, CoarseGrid
 from .decoder import Decoder, DecoderConfig
 from .hash_grid import HashGrid, HashGridConfig, grid_levels
 from .siren import Siren, SirenConfig, initialize_after_sines
+from .tiny_cuda import tiny_cuda_encoding
 from .tri_plane import TriPlane, TriPlaneConfig
 
 EncodingConfig = HashGridConfig | TriPlaneConfig | SirenConfig
@@ -118,6 +120,7 @@ class NeuralField(nn.Module):
         self.base = CoarseGrid(config.base_resolution, config.encoding.dimension)
         self.encoding = _new_encoding(config.encoding)
         self.decoder = Decoder(config.encoding.width, config.decoder)
+        self._fast_encoding: Callable[[Tensor], Tensor] | None = None
         if isinstance(self.encoding, Siren):
             initialize_after_sines(self.decoder.first)
 
@@ -126,7 +129,15 @@ class NeuralField(nn.Module):
 
     def correction(self, points: Tensor) -> Tensor:  # [N, d] -> [N, c]
         """What the network adds to the base, in cells of the base."""
-        return self.decoder(self.encoding(points))
+        return self.decoder(self._encode(points))
+
+    def _encode(self, points: Tensor) -> Tensor:
+        # tinycudann has no second derivatives by the points: whoever wants any gets the reference.
+        if not points.is_cuda or points.requires_grad or not isinstance(self.encoding, HashGrid):
+            return self.encoding(points)
+        if self._fast_encoding is None:
+            self._fast_encoding = tiny_cuda_encoding(self.encoding) or self.encoding.forward
+        return self._fast_encoding(points)
 
 
 def _new_encoding(config: EncodingConfig) -> HashGrid | TriPlane | Siren:

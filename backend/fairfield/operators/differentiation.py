@@ -2,34 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from ..errors import SettingError
-from ..jets import Jets
+from ..jets import Array, Jets
 from ..progress import Progress, ProgressCallback, silent
 from .autodiff import autodiff_jet
 from .finite_difference import finite_difference_jet
-from .polynomial import as_scale, polynomial_jet, two_shell_stencil
+from .polynomial import polynomial_jet, two_shell_stencil
+from .random_samples import random_samples_jet
+from .tangent import tangent_jet
 
 if TYPE_CHECKING:
     from ..field import Field
 
-OPERATORS = ("polynomial", "autodiff", "finite-difference")
 Scale = float | str
 """A length in the mesh's own units, or "auto"."""
 
-AUTO_SCALE = 0.015
-"""What "auto" stands for, in half-extents of the mesh."""
 FINITE_DIFFERENCE_STEP = 0.001
 """What "auto" stands for in finite differences, in half-extents."""
 SCALE_LIMITS = (1e-4, 1.0)
 """The smallest and largest scale, in half-extents: float32 ends below, the shape above."""
-POINTS_PER_CHUNK = 1 << 11
+POINTS_PER_CHUNK = 1 << 8
+"""With all their neighbours they stay in the processor's cache."""
+TILT = 0.9
+"""Least cosine between the normal that was found and the one that the disk was laid across."""
+
+CubeJet = tuple[Array, Array, Array]
+"""Value, gradient, Hessian in units of the cube."""
 
 
 def differentiate(
@@ -37,6 +43,7 @@ def differentiate(
     points: ArrayLike,
     *,
     scale: Scale = "auto",
+    scale_factor: float = 1.0,
     operator: str = "polynomial",
     progress: ProgressCallback = silent,
 ) -> Jets:
@@ -48,9 +55,17 @@ def differentiate(
         In the mesh's own units. A point with coordinates that are not finite has a jet of NaN.
     scale
         Standard deviation per axis of the neighbourhood that the polynomial is fitted to (or step
-        of finite differences), in the mesh's own units; "auto" chooses it. Autodiff has none.
+        of finite differences), in the mesh's own units. "auto" takes it from the field's map, for
+        the Hessian and for the rest each its own. Autodiff has none.
+    scale_factor
+        Multiplies the scale: above 1 is smoother.
     operator
-        "polynomial", "autodiff" or "finite-difference".
+        One of `OPERATORS`:
+
+        - "polynomial": a quartic over the tangent plane, fixed samples (see `tangent`);
+        - "polynomial-volume": a quadric over a ball, fixed samples (see `polynomial`);
+        - "polynomial-random": the same with random samples, as published (see `random_samples`);
+        - "finite-difference", "autodiff": the baselines.
 
     Raises
     ------
@@ -62,24 +77,18 @@ def differentiate(
         raise SettingError(f"There is no operator {operator!r}; choose from {known}.")
     table = as_points(points)
     unit = field.normalization.unit
-    length = length_of_scale(field, scale, operator)
     cube = field.normalization.to_cube(table)
-    finite = np.isfinite(cube).all(axis=1)
+    first, second = (s / unit for s in scales(field, table, scale, scale_factor, operator))
     value = np.full(len(cube), np.nan)
     gradient = np.full((len(cube), 3), np.nan)
     hessian = np.full((len(cube), 3, 3), np.nan)
-    rows = np.flatnonzero(finite)
+    rows = np.flatnonzero(np.isfinite(cube).all(axis=1))
     for start in range(0, len(rows), POINTS_PER_CHUNK):
         progress(Progress(start / len(rows), "Measuring curvature"))
         chunk = rows[start : start + POINTS_PER_CHUNK]
-        jet = _jet(field, field.tensor(cube[chunk]), length / unit, operator)
-        value[chunk], gradient[chunk], hessian[chunk] = (part.cpu().numpy() for part in jet)
-    return Jets(
-        value * unit,
-        gradient,
-        hessian / unit,
-        np.full(len(cube), 0.0 if operator == "autodiff" else length),
-    )
+        jet = OPERATORS[operator](field, cube[chunk], first[chunk], second[chunk])
+        value[chunk], gradient[chunk], hessian[chunk] = jet
+    return Jets(value * unit, gradient, hessian / unit, first * unit)
 
 
 def as_points(points: ArrayLike) -> np.ndarray:
@@ -93,30 +102,100 @@ def as_points(points: ArrayLike) -> np.ndarray:
     return table
 
 
-def length_of_scale(field: Field, scale: Scale, operator: str = "polynomial") -> float:
-    """Check a scale and return it as a length in the mesh's own units."""
-    half_extent = field.normalization.half_extent
+def scales(
+    field: Field, points: Array, scale: Scale, scale_factor: float, operator: str
+) -> tuple[Array, Array]:
+    """Return the lengths (N,), in the mesh's units, for first and for second derivatives."""
+    low, high = (share * field.normalization.half_extent for share in SCALE_LIMITS)
+    if not 0 < scale_factor < np.inf:
+        raise SettingError(f"The scale factor is {scale_factor!r}; it must be a positive number.")
+    if operator == "autodiff":
+        return np.zeros(len(points)), np.zeros(len(points))
+    if scale == "auto" and operator != "finite-difference":
+        unit = field.normalization.unit
+        finite = np.nan_to_num(field.normalization.to_cube(points), posinf=0, neginf=0)
+        _, first, second = field.scale_map.at(finite)
+        limited = [np.clip(s * unit * scale_factor, low, high) for s in (first, second)]
+        return limited[0], limited[1]
     if scale == "auto":
-        return (FINITE_DIFFERENCE_STEP if operator == "finite-difference" else AUTO_SCALE) * (
-            half_extent
-        )
+        scale = FINITE_DIFFERENCE_STEP * field.normalization.half_extent
     if isinstance(scale, str) or not 0 < scale < np.inf:
         raise SettingError(f'The scale is {scale!r}; it must be a positive length or "auto".')
-    low, high = (share * half_extent for share in SCALE_LIMITS)
-    if not low <= scale <= high:
+    length = float(scale) * scale_factor
+    if not low <= length <= high:
         raise SettingError(
-            f"The scale is {scale:g}; for this mesh it must be {low:g} to {high:g} units."
+            f"The scale is {length:g}; for this mesh it must be {low:g} to {high:g} units."
         )
-    return float(scale)
+    everywhere = np.full(len(points), length)
+    return everywhere, everywhere
 
 
-def _jet(
-    field: Field, points: Tensor, length: float, operator: str
-) -> tuple[Tensor, Tensor, Tensor]:
-    if operator == "autodiff":
-        return autodiff_jet(field.evaluate_module, points)
-    with torch.no_grad():
-        scale = as_scale(points, length)
-        if operator == "finite-difference":
-            return finite_difference_jet(field.evaluate, points, scale)
-        return polynomial_jet(field.evaluate, points, scale, two_shell_stencil())
+def _tangent(field: Field, points: Array, first: Array, second: Array) -> CubeJet:
+    """The tangent-plane polynomial, with disks across the normals of the nearest probes."""
+    normals, _, _ = field.scale_map.at(points)
+    value, gradient, hessian = _tangent_at(field, points, normals, first)
+    if np.array_equal(first, second):
+        return value, gradient, hessian
+    normals = gradient / np.maximum(np.linalg.norm(gradient, axis=1, keepdims=True), 1e-12)
+    _, wide_gradient, hessian = _tangent_at(field, points, normals, second)
+    # The shape operator is the Hessian over the gradient's norm: keep it as the wider disk sees it.
+    norm, wide_norm = (np.linalg.norm(each, axis=1) for each in (gradient, wide_gradient))
+    hessian *= (norm / np.maximum(wide_norm, 1e-12))[:, None, None]
+    return value, gradient, hessian
+
+
+def _tangent_at(field: Field, points: Array, normals: Array, scale: Array) -> CubeJet:
+    stencil = field.scale_map.stencil
+
+    def measure(rows: slice | NDArray[np.intp], across: Array) -> CubeJet:
+        at = field.tensor(points[rows])
+        with torch.no_grad():
+            jet = tangent_jet(
+                field.evaluate, at, field.tensor(across), field.tensor(scale[rows]), stencil
+            )
+        return _arrays(jet)
+
+    jet = measure(slice(None), normals)
+    # Off the surface, or under a fold, the nearest probe's normal may be far from the field's.
+    gradient = jet[1]
+    norm = np.linalg.norm(gradient, axis=1)
+    tilted = np.flatnonzero(((gradient * normals).sum(axis=1) < TILT * norm) & (norm > 0.1))
+    if len(tilted):
+        again = measure(tilted, gradient[tilted] / norm[tilted, None])
+        for part, mended in zip(jet, again, strict=True):
+            part[tilted] = mended
+    return jet
+
+
+def _volume(
+    jet: Callable[[Callable[[Tensor], Tensor], Tensor, Tensor], tuple[Tensor, Tensor, Tensor]],
+) -> Callable[[Field, Array, Array, Array], CubeJet]:
+    """An operator that takes all from one neighbourhood, for each order of derivative."""
+
+    def both(field: Field, points: Array, first: Array, second: Array) -> CubeJet:
+        at = field.tensor(points)
+        with torch.no_grad():
+            value, gradient, hessian = _arrays(jet(field.evaluate, at, field.tensor(first)))
+            if not np.array_equal(first, second):
+                _, _, hessian = _arrays(jet(field.evaluate, at, field.tensor(second)))
+        return value, gradient, hessian
+
+    return both
+
+
+def _autodiff(field: Field, points: Array, _first: Array, _second: Array) -> CubeJet:
+    return _arrays(autodiff_jet(field.evaluate_module, field.tensor(points)))
+
+
+def _arrays(jet: tuple[Tensor, Tensor, Tensor]) -> CubeJet:
+    value, gradient, hessian = (part.cpu().double().numpy() for part in jet)
+    return value, gradient, hessian
+
+
+OPERATORS: dict[str, Callable[[Field, Array, Array, Array], CubeJet]] = {
+    "polynomial": _tangent,
+    "polynomial-volume": _volume(lambda f, x, s: polynomial_jet(f, x, s, two_shell_stencil())),
+    "polynomial-random": _volume(random_samples_jet),
+    "finite-difference": _volume(finite_difference_jet),
+    "autodiff": _autodiff,
+}

@@ -1,0 +1,312 @@
+"""The scale of the neighbourhood at each point of a surface, chosen without knowing the truth.
+
+An estimate at a scale s is wrong by noise, which falls as s grows, and by bias, which rises.
+Between neighbouring scales of a ladder the estimate changes by about as much as it is wrong: by
+the noise that the wider neighbourhood averages away, and by the bias that it adds. So the scale at
+which it changes least is close to the best one. This is Lepski's idea (1991) in its simplest form;
+rules that subtract a modelled noise first were tried and are fragile, since no simple law fits the
+noise of scans and of hash grids alike.
+
+A change measured at one point is itself noisy: squared changes are averaged over as much surface as
+the neighbourhood covers, on probes spread over the mesh. Below the size of its own facets a mesh is
+flat whatever the shape it stands for; there no scale is considered, unless the facets meet at a
+crease. The map is made once, when the field is fitted, and saved with it. So the answer at a point
+depends on nothing but the field, and costs no more than at a given scale.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from ..mesh import TriangleMesh
+from ..normalization import HALF_EXTENT_IN_CUBE
+from ..progress import Progress, ProgressCallback, silent
+from ..sampling import surface_samples
+from .polynomial import Evaluate, as_scale, polynomial_jet, two_shell_stencil
+from .tangent import TangentStencil, tangent_jet, tangent_stencil
+
+Array = NDArray[np.float64]
+
+LADDER = 0.0035 * np.sqrt(2) ** np.arange(13)
+"""The scales that are compared, in units of the cube: 0.0035 to 0.22."""
+PROBES = 1 << 13
+NEIGHBOURS = 48
+INTERPOLATED = 8
+AHEAD = 0.5
+"""Weight of the change to the next larger scale beside that from the next smaller one."""
+OTHER_QUANTITY = {"normal": 0.2, "curvature": 0.5}
+"""Exponent of the other quantity's change in the cost: each steadies the other."""
+NEGLIGIBLE_TURN = np.radians(0.005)
+NEGLIGIBLE_BEND = 0.004
+"""Changes of the normal (radians) and, relatively, of curvature that are not worth more
+smoothing."""
+FACET_SHARE = 0.7
+"""The smallest scale considered, as a share of the size of the facets."""
+BENT_DEGREES = (1.0, 45.0)
+"""Angles between two triangles that stand for a curved surface: below they are one flat, above a
+crease."""
+SPARSE, DENSE = 0.72, 0.33
+"""Spacing of the tangent stencil's samples: for a clean surface, and to average noise away."""
+NOISE_OF_A_SCAN = 3e-4
+"""Noise (in the cube) above which the dense stencil pays."""
+NOISE_SCALE = 0.04
+"""Where that is first judged."""
+COARSE_FACETS = 0.025
+"""Size of facets (in the cube) above which the dense stencil pays: they are noise of a kind."""
+POINTS_PER_CHUNK = 1 << 8
+
+
+@dataclass(frozen=True, eq=False)
+class ScaleMap:
+    """Scales at M probes of a surface, all lengths in units of the cube.
+
+    Attributes
+    ----------
+    points, normals
+        (M, 3) the probes, and the unit normals there at the scale chosen.
+    normal_scale, curvature_scale
+        (M,) standard deviation per axis of the neighbourhood, for first and second derivatives.
+    normal_error, curvature_error
+        (M,) the change between neighbouring scales at the chosen one, an estimate of the error:
+        radians, and 1 / length.
+    noise
+        (1,) standard deviation of the mesh's vertices from the smoothed surface.
+    spacing
+        (1,) of the samples of the stencil that this surface needs, in units of the scale.
+    """
+
+    points: NDArray[np.float32]
+    normals: NDArray[np.float32]
+    normal_scale: NDArray[np.float32]
+    curvature_scale: NDArray[np.float32]
+    normal_error: NDArray[np.float32]
+    curvature_error: NDArray[np.float32]
+    noise: NDArray[np.float32]
+    spacing: NDArray[np.float32]
+
+    def to_arrays(self) -> dict[str, NDArray[np.float32]]:
+        """The attributes by name, as they are saved."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
+
+    @property
+    def stencil(self) -> TangentStencil:
+        """The design that this surface needs."""
+        return tangent_stencil(float(self.spacing[0]))
+
+    def at(self, points: Array) -> tuple[Array, Array, Array]:
+        """Return normals (N, 3), normal scales (N,) and curvature scales (N,) for (N, 3) points.
+
+        Interpolated between the nearest probes, scales by their logarithms.
+        """
+        count = min(INTERPOLATED, len(self.points))
+        distance, nearest = self._tree.query(points, k=count)
+        distance, nearest = distance.reshape(-1, count), nearest.reshape(-1, count)
+        weights = np.exp(-2 * (distance / (distance[:, -1:] + 1e-12)) ** 2)
+        # A probe on the other side of a thin wall has another normal, and no say.
+        normals = self.normals[nearest]  # [N, k, 3]
+        weights *= (normals * normals[:, :1]).sum(axis=2) > 0
+        weights /= weights.sum(axis=1, keepdims=True)
+        normal = (weights[:, :, None] * normals).sum(axis=1)
+        normal /= np.linalg.norm(normal, axis=1, keepdims=True)
+        scales = [
+            np.exp((weights * np.log(scale[nearest])).sum(axis=1))
+            for scale in (self.normal_scale, self.curvature_scale)
+        ]
+        return normal, scales[0], scales[1]
+
+    @cached_property
+    def _tree(self) -> cKDTree:
+        return cKDTree(self.points)
+
+
+def choose_scales(
+    evaluate: Evaluate,
+    mesh: TriangleMesh,
+    random: np.random.Generator,
+    device: torch.device | str = "cpu",
+    progress: ProgressCallback = silent,
+) -> ScaleMap:
+    """Measure a field at all scales and choose among them.
+
+    Parameters
+    ----------
+    evaluate
+        The field, in the cube.
+    mesh
+        What it was fitted to, in the cube.
+    """
+    points, facets, is_vertex = _probes(mesh, random)
+
+    def tensor(array: Array) -> Tensor:
+        return torch.as_tensor(array, dtype=torch.float32, device=device)
+
+    def start(rows: Array, scale: float) -> Array:
+        at = tensor(rows)
+        with torch.no_grad():
+            _, gradient, _ = polynomial_jet(evaluate, at, as_scale(at, scale), two_shell_stencil())
+        return _unit(gradient.cpu().numpy())
+
+    def measure(rows: Array, normals: Array, scale: float, stencil: TangentStencil) -> list[Array]:
+        """Height above the smoothed surface, normal and shape operator."""
+        at = tensor(rows)
+        with torch.no_grad():
+            jet = tangent_jet(evaluate, at, tensor(normals), as_scale(at, scale), stencil)
+        value, gradient, hessian = (part.cpu().numpy() for part in jet)
+        norm = np.maximum(np.linalg.norm(gradient, axis=1), 1e-6)
+        return [value / norm, _unit(gradient), hessian / norm[:, None, None]]
+
+    some = points[is_vertex][:1024]
+    height, _, _ = measure(some, start(some, NOISE_SCALE), NOISE_SCALE, tangent_stencil(SPARSE))
+    rough = height.std() > NOISE_OF_A_SCAN or np.median(facets) > COARSE_FACETS
+    spacing = DENSE if rough else SPARSE
+
+    heights = np.empty((len(LADDER), len(points)))
+    normals = np.empty((len(LADDER), len(points), 3))
+    shapes = np.empty((len(LADDER), len(points), 3, 3))
+    # From coarse to fine: the smoother surface tells the finer one where its tangent planes are.
+    for index in range(len(LADDER) - 1, -1, -1):
+        scale = float(LADDER[index])
+        stencil = tangent_stencil(spacing if scale > NOISE_SCALE / 2 else SPARSE)
+        for first in range(0, len(points), POINTS_PER_CHUNK):
+            done = (len(LADDER) - 1 - index + first / len(points)) / len(LADDER)
+            progress(Progress(done, "Choosing scales"))
+            rows = slice(first, first + POINTS_PER_CHUNK)
+            frame = (
+                start(points[rows], scale / 2)
+                if index == len(LADDER) - 1
+                else normals[index + 1, rows]
+            )
+            heights[index, rows], normals[index, rows], shapes[index, rows] = measure(
+                points[rows], frame, scale, stencil
+            )
+    progress(Progress(1.0, "Choosing scales"))
+    return _choose(points, facets, is_vertex, heights, normals, shapes, spacing)
+
+
+def _choose(
+    points: Array,
+    facets: Array,
+    is_vertex: NDArray[np.bool_],
+    heights: Array,
+    normals: Array,
+    shapes: Array,
+    spacing: float,
+) -> ScaleMap:
+    """Apply the rule to what was measured at (scales, probes)."""
+    turns = ((normals[1:] - normals[:-1]) ** 2).sum(axis=2)
+    bends = ((shapes[1:] - shapes[:-1]) ** 2).sum(axis=(2, 3))
+    tree_size = cKDTree(points)
+    spread = float(np.median(tree_size.query(points, k=min(NEIGHBOURS, len(points)))[0][:, -1]))
+    order = np.random.default_rng(0).permutation(len(points))
+    for index, scale in enumerate(LADDER[:-1] * 2**0.25):
+        radius = np.hypot(scale, facets)
+        # As many probes as make the neighbours reach two radii far.
+        count = int(
+            np.clip(len(points) * (spread / (2 * np.median(radius))) ** 2, 256, len(points))
+        )
+        chosen = order[:count]
+        distance, near = cKDTree(points[chosen]).query(points, k=min(NEIGHBOURS, count))
+        near = chosen[near]
+        weights = np.exp(-(distance**2) / (2 * radius[:, None] ** 2)) + 1e-9
+        weights *= np.einsum("nki,ni->nk", normals[index, near], normals[index]) > 0
+        weights /= np.maximum(weights.sum(axis=1, keepdims=True), 1e-300)
+        turns[index] = (weights * turns[index, near]).sum(axis=1)
+        bends[index] = (weights * bends[index, near]).sum(axis=1)
+    turn, bend = _both_ways(turns), _both_ways(bends)
+    size = (shapes[len(LADDER) // 2] ** 2).sum(axis=(1, 2))
+    negligible_bend = NEGLIGIBLE_BEND**2 * np.maximum(size, HALF_EXTENT_IN_CUBE**-2)
+    turn_cost = np.log(np.maximum(turn / NEGLIGIBLE_TURN**2, 1.0))
+    bend_cost = np.log(np.maximum(bend / negligible_bend, 1.0))
+    too_small = FACET_SHARE * facets > LADDER[:, None]
+    too_small[0], too_small[-1] = True, False  # the first has no change to be judged by
+
+    def pick(cost: Array) -> NDArray[np.intp]:
+        cost = np.where(too_small, np.inf, cost)
+        return cost.argmin(axis=0)  # of equals the smallest scale
+
+    for_normal = pick(turn_cost + OTHER_QUANTITY["normal"] * bend_cost)
+    for_curvature = pick(bend_cost + OTHER_QUANTITY["curvature"] * turn_cost)
+    probe = np.arange(len(points))
+    noise = heights[for_normal, probe][is_vertex].std()
+    return ScaleMap(
+        *(
+            np.ascontiguousarray(array, np.float32)
+            for array in (
+                points,
+                normals[for_normal, probe],
+                LADDER[for_normal],
+                LADDER[for_curvature],
+                np.sqrt(turn[for_normal, probe]),
+                np.sqrt(bend[for_curvature, probe]),
+                [noise],
+                [spacing],
+            )
+        )
+    )
+
+
+def _both_ways(changes: Array) -> Array:
+    """The squared change at each scale: from the smaller one, and a share of that to the larger."""
+    ahead = np.concatenate([changes[1:], changes[-1:]])
+    both = (changes + AHEAD * ahead) / (1 + AHEAD)
+    return np.concatenate([both[:1], both])
+
+
+def _probes(
+    mesh: TriangleMesh, random: np.random.Generator
+) -> tuple[Array, Array, NDArray[np.bool_]]:
+    """Points (M, 3), the size (M,) of the facets there, and which are vertices.
+
+    Half lie on vertices, which are dense where there is detail; half are uniform over the area.
+    """
+    facet = facet_sizes(mesh)
+    vertices = random.permutation(len(mesh.vertices))[: PROBES // 2]
+    largest = np.zeros(len(mesh.vertices))
+    for corner in mesh.triangles.T:
+        np.maximum.at(largest, corner, facet)
+    points, triangles = surface_samples(mesh, PROBES - PROBES // 2, random)
+    return (
+        np.concatenate([mesh.vertices[vertices], points]),
+        np.concatenate([largest[vertices], facet[triangles]]),
+        np.arange(len(vertices) + len(points)) < len(vertices),
+    )
+
+
+def facet_sizes(mesh: TriangleMesh) -> Array:
+    """Size (F,) of each triangle across the edges at which the surface bends, 0 on flats.
+
+    The height over an edge is what a facet replaces by a chord; of the two that meet there the
+    lower one counts, since beside a rounding there may lie a flat. Edges where the surface does
+    not bend, as inside a flat, or bends sharply, as at a crease, do not count.
+    """
+    triangles = mesh.triangles
+    normals = np.nan_to_num(mesh.triangle_normals())
+    areas = mesh.triangle_areas()
+    edges = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
+    edges.sort(axis=1)
+    owner = np.tile(np.arange(len(triangles)), 3)
+    order = np.lexsort(edges.T)
+    edges, owner = edges[order], owner[order]
+    shared = np.flatnonzero((edges[1:] == edges[:-1]).all(axis=1))
+    first, second = owner[shared], owner[shared + 1]
+    ends = mesh.vertices[edges[shared]]
+    length = np.linalg.norm(ends[:, 0] - ends[:, 1], axis=1)
+    cosine = (normals[first] * normals[second]).sum(axis=1)
+    smallest, largest = np.cos(np.radians(BENT_DEGREES))
+    bent = (cosine < smallest) & (cosine > largest)
+    height = 2 * np.minimum(areas[first], areas[second]) / np.maximum(length, 1e-12)
+    sizes = np.zeros(len(triangles))
+    for side in (first, second):
+        np.maximum.at(sizes, side[bent], height[bent])
+    return sizes
+
+
+def _unit(vectors: Array) -> Array:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
