@@ -90,8 +90,8 @@ LEAST_SMOOTHING = 0.5
 """Share of the smoothing below which a field is trained instead."""
 
 LARGEST_BASE = 192
-SMOOTHING_REACH = 2.35
-"""Half-width of the smoothing window on the lattice, in scales."""
+SMOOTHING_REACH = 2
+"""Nodes of the lattice on each side that the values are smoothed over."""
 
 # Four differences along the diagonals of a cube give the gradient of a linear function exactly.
 TETRAHEDRON = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) / math.sqrt(3)
@@ -239,7 +239,7 @@ def finetune(
 
     progress(Progress(0.2, "Smoothing"))
     steps, kept_share, handed_over = 0, 1.0, False
-    successor = _successor(field, held_out.scale, limits.error) if hand_over else None
+    successor = _successor(field, limits.error) if hand_over else None
     if successor is not None:
         module, unsmoothed = successor
         tuned = Field(module, field.normalization, field.report, field.scale_map)
@@ -366,12 +366,12 @@ def _ask(
     )
 
 
-def _successor(field: Field, scale: float, error: float) -> tuple[NeuralField, State] | None:
+def _successor(field: Field, error: float) -> tuple[NeuralField, State] | None:
     """A field with the given one's values, smoothed, in a base of twice the resolution.
 
     Its network adds nothing. The second part of the result is its state with the values as they
     are. What smooths is the constant term of a local quadratic
-    fit on the lattice, axis by axis (Savitzky and Golay 1964), over about the operator's reach.
+    fit on the lattice, axis by axis (Savitzky and Golay 1964).
 
     Returns None if smoothing once more changes the values near the surface by more than a share of
     the field's error: then there are details that would be lost.
@@ -385,7 +385,7 @@ def _successor(field: Field, scale: float, error: float) -> tuple[NeuralField, S
         module = NeuralField(replace(config, base_resolution=resolution))
     values = field.evaluate(module.base.nodes().float().to(field.device)).cpu().numpy()
     lattice = values.astype(np.float64).reshape([resolution] * 3)
-    window = _quadratic_window(max(2, round(SMOOTHING_REACH * scale / module.base.cell)))
+    window = _quadratic_window(SMOOTHING_REACH)
     module.base.values.copy_(torch.from_numpy(lattice))
     lattice = _smoothed(lattice, window)
     near = np.abs(lattice) < 1.5 * module.base.cell

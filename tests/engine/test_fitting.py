@@ -163,7 +163,7 @@ def test_a_fit_on_each_device(device: str, kind: str) -> None:
     points = np.random.default_rng(0).uniform(-1, 1, (2000, 3))
     values = field(points)
     field.module.cpu()
-    on_cpu = fairfield.Field(field.module, field.normalization, field.report)
+    on_cpu = fairfield.Field(field.module, field.normalization, field.report, field.scale_map)
     np.testing.assert_allclose(on_cpu(points), values, atol=2e-5)
 
 
