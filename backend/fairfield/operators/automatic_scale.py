@@ -42,10 +42,12 @@ NEIGHBOURS = 48
 INTERPOLATED = 8
 AHEAD = 0.5
 """Weight of the change to the next larger scale beside that from the next smaller one."""
-OTHER_QUANTITY = {"normal": 0.2, "curvature": 0.5}
+OTHER_QUANTITY = 0.2
 """Exponent of the other quantity's change in the cost: each steadies the other."""
-NEGLIGIBLE_TURN = np.radians(0.005)
-NEGLIGIBLE_BEND = 0.004
+DEEPER = 20.0
+"""How many times smaller the cost at a smaller scale must be to be preferred to a later minimum."""
+NEGLIGIBLE_TURN = np.radians(0.0005)
+NEGLIGIBLE_BEND = 0.0005
 """Changes of the normal (radians) and, relatively, of curvature that are not worth more
 smoothing."""
 FACET_SHARE = 0.7
@@ -247,10 +249,15 @@ def _choose(
 
     def pick(cost: Array) -> NDArray[np.intp]:
         cost = np.where(too_small, np.inf, cost)
-        return cost.argmin(axis=0)  # of equals the smallest scale
+        beyond = np.full((1, cost.shape[1]), np.inf)
+        smaller, larger = np.vstack([beyond, cost[:-1]]), np.vstack([cost[1:], beyond])
+        valley = (cost <= smaller) & (cost < larger) & (cost <= cost.min(axis=0) + np.log(DEEPER))
+        # The later one of two about as deep: the field is smooth below the cells of its base, too,
+        # so between the smallest scales little changes, whatever its error.
+        return len(cost) - 1 - valley[::-1].argmax(axis=0)
 
-    for_normal = pick(turn_cost + OTHER_QUANTITY["normal"] * bend_cost)
-    for_curvature = pick(bend_cost + OTHER_QUANTITY["curvature"] * turn_cost)
+    for_normal = pick(turn_cost + OTHER_QUANTITY * bend_cost)
+    for_curvature = pick(bend_cost + OTHER_QUANTITY * turn_cost)
     probe = np.arange(len(points))
     height = heights[for_normal, probe]
     radius = OFFSET_RADIUS * LADDER[for_normal][:, None]
