@@ -10,6 +10,9 @@ from .client.environment import BackendKind, BackendUnavailable, EnvironmentStat
 from .sentences import draw_sentence
 from .session import Session
 
+CLEAN = 3e-4
+"""Scatter of the vertices, as a part of the half-extent, below which a mesh counts as clean."""
+
 
 class _SidebarPanel:
     bl_space_type = "VIEW_3D"
@@ -38,8 +41,7 @@ class MainPanel(_SidebarPanel, bpy.types.Panel):
         column.operator("fairfield.fit", icon="MESH_ICOSPHERE")
         column.operator("fairfield.refine", icon="BRUSH_DATA")
         _setting(column, settings, "scale_is_auto")
-        if not settings.scale_is_auto:
-            _setting(column, settings, "scale")
+        _setting(column, settings, "smoothness" if settings.scale_is_auto else "scale")
         column.operator("fairfield.smooth", icon="MOD_SMOOTH")
         _setting(column, settings, "resolution")
         _setting(column, settings, "smooth_surface")
@@ -169,6 +171,11 @@ def _draw_report(layout: bpy.types.UILayout, context: bpy.types.Context, active:
         box = layout.box().column()
         box.label(text=f"{blender_object.name}: fitted in {report.seconds:.1f} s")
         box.label(text=f"Near-surface error: {report.error:.2g} ({report.relative_error:.2%})")
+        box.label(
+            text="Noise of the mesh: none"
+            if report.noise < CLEAN
+            else f"Noise of the mesh: {report.noise:.2%} of its half size"
+        )
         if report.noise_before is not None and report.noise_after is not None:
             box.label(
                 text=f"Refined: noise of normals {report.noise_before:.2g}° to "

@@ -49,6 +49,8 @@ class FitReport:
         The near-surface error in fitted units.
     relative_error
         The same as a part of the object's half-extent.
+    noise
+        How far the vertices scatter about the smooth surface, as a part of the half-extent.
     seconds
         What the fit took.
     warnings
@@ -59,6 +61,7 @@ class FitReport:
 
     error: float
     relative_error: float
+    noise: float
     seconds: float
     warnings: list[str]
     noise_before: float | None = None
@@ -267,6 +270,7 @@ class Session:
         kept = FitReport(
             error=relative_error * float(report["half_extent"]),
             relative_error=relative_error,
+            noise=float(report["noise"]),
             seconds=sum(float(each) for each in report["seconds"].values()),
             warnings=[str(each) for each in report["warnings"]],
             noise_before=tuning.get("normal_error_before"),

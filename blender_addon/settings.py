@@ -37,8 +37,19 @@ class FairfieldSettings(bpy.types.PropertyGroup):
     )
     scale_is_auto: bpy.props.BoolProperty(
         name="Automatic Scale",
-        description="Choose the size of the neighbourhood that is smoothed over from the mesh",
+        description="Choose from the mesh, for each point of it, how far it is smoothed over: "
+        "far on flats and where there is noise, little at edges",
         default=True,
+    )
+    smoothness: bpy.props.FloatProperty(
+        name="Smoothness",
+        description="Multiplies the automatic scale; above 1 is smoother, below keeps more detail",
+        default=1.0,
+        min=0.1,
+        max=10.0,
+        soft_min=0.25,
+        soft_max=4.0,
+        step=10,
     )
     scale: bpy.props.FloatProperty(
         name="Scale",
@@ -94,18 +105,25 @@ class FairfieldSettings(bpy.types.PropertyGroup):
         """The scale as the backend takes it."""
         return SCALE_AUTO if self.scale_is_auto else self.scale
 
+    @property
+    def wire_scale_factor(self) -> float:
+        """What the scale is multiplied by."""
+        return self.smoothness if self.scale_is_auto else 1.0
+
     def fit_settings(self) -> FitSettings:
         """The settings that decide a field."""
         return FitSettings(preset=self.preset)
 
     def smooth_settings(self) -> SmoothSettings:
         """The settings of Smooth."""
-        return SmoothSettings(scale=self.wire_scale)
+        return SmoothSettings(scale=self.wire_scale, scale_factor=self.wire_scale_factor)
 
     def extract_settings(self) -> ExtractSettings:
         """The settings of Extract."""
         return ExtractSettings(
-            resolution=self.resolution, scale=self.wire_scale if self.smooth_surface else None
+            resolution=self.resolution,
+            scale=self.wire_scale if self.smooth_surface else None,
+            scale_factor=self.wire_scale_factor,
         )
 
 

@@ -125,6 +125,8 @@ def _finetune(options: argparse.Namespace) -> int:
 
 
 def _smooth(options: argparse.Namespace) -> int:
+    import numpy as np
+
     from .mesh_files import check_suffix
 
     suffix = check_suffix(options.output)
@@ -146,6 +148,7 @@ def _smooth(options: argparse.Namespace) -> int:
             field,
             mesh.vertices,
             scale=options.scale,
+            scale_factor=options.scale_factor,
             operator=options.operator,
             progress=progress,
         )
@@ -165,7 +168,7 @@ def _smooth(options: argparse.Namespace) -> int:
         {
             "points": len(jets.value),
             "unanswered": jets.unanswered,
-            "scale": float(jets.scale[0]),
+            "median_scale": float(np.median(jets.scale)),
             "output": str(options.output),
         },
         f"{options.output}: {len(jets.value)} vertices, {jets.unanswered} without an answer",
@@ -202,6 +205,7 @@ def _query(options: argparse.Namespace) -> int:
             field,
             points,
             scale=options.scale,
+            scale_factor=options.scale_factor,
             operator=options.operator,
             progress=progress,
         )
@@ -236,7 +240,9 @@ def _extract(options: argparse.Namespace) -> int:
     memory.extract_need(options.resolution).check(memory.available_bytes())
     with _ProgressLine() as progress:
         if options.output.suffix.lower() in (".ply", ".glb", ".npz"):
-            mesh, jets = extract_with_jets(field, options.resolution, scale, progress=progress)
+            mesh, jets = extract_with_jets(
+                field, options.resolution, scale, options.scale_factor, progress=progress
+            )
             write_mesh(
                 options.output,
                 mesh,
@@ -244,7 +250,9 @@ def _extract(options: argparse.Namespace) -> int:
                 attributes=surface_attributes(jets),
             )
         else:
-            mesh = extract(field, options.resolution, scale, progress=progress)
+            mesh = extract(
+                field, options.resolution, scale, options.scale_factor, progress=progress
+            )
             write_mesh(options.output, mesh)
     _report(
         options,
@@ -414,7 +422,8 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--operator",
             default="polynomial",
-            help="polynomial (default), autodiff or finite-difference",
+            help="polynomial (default), polynomial-volume, polynomial-random, finite-difference, "
+            "autodiff or mesh",
         )
 
     extract = commands.add_parser("extract", help="the field's surface as a triangle mesh")
@@ -447,6 +456,15 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--shapes", metavar="PATTERN", help='which shapes, such as "torus_*"')
     evaluate.add_argument("--json", action="store_true", help="report on standard output")
     evaluate.set_defaults(run=_evaluate)
+
+    for command in (smooth, query, extract):
+        command.add_argument(
+            "--scale-factor",
+            type=float,
+            default=1.0,
+            metavar="F",
+            help="multiplies the scale; above 1 is smoother",
+        )
 
     serve = commands.add_parser("serve", help="serve frames on standard input and output")
     serve.add_argument("--threads", type=int, default=0, help="default: all cores but one")

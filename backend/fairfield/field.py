@@ -8,6 +8,7 @@ import stat
 from dataclasses import asdict, dataclass
 from dataclasses import field as dataclass_field
 from dataclasses import fields as dataclass_fields
+from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from .evaluation import Evaluator
 from .fields import FieldConfig, NeuralField
 from .normalization import Normalization
 from .operators.automatic_scale import DENSE, LADDER, SPARSE, ScaleMap
+from .operators.mesh_based import ExtractedSurface
 from .schema import SchemaError, build, parse
 from .whole_files import write_whole
 
@@ -133,6 +135,11 @@ class Field:
             return values
         gap = torch.where(outside[:, None], points - inside, torch.ones_like(points))
         return values + torch.where(outside, gap.norm(dim=1), torch.zeros_like(values))
+
+    @cached_property
+    def extracted_surface(self) -> ExtractedSurface:
+        """The mesh of its zero set, for the mesh-based operator."""
+        return ExtractedSurface.of(self)
 
     def save(self, path: str | Path) -> None:
         """Write a `.safetensors` file, whole or not at all.

@@ -78,6 +78,10 @@ class Parameters:
         """A whole number."""
         return self._take(name, (int,), default)
 
+    def number(self, name: str, default: float | None = None) -> float:
+        """A number, whole or not."""
+        return self._take(name, (int, float), default)
+
     def scale(self, default: float | str | None) -> float | str | None:
         """A length, "auto", or null where that is the default."""
         if self._values.get("scale", default) is None and default is None:
@@ -347,10 +351,11 @@ class Server:
             field,
             points,
             scale=parameters.scale("auto") or "auto",
+            scale_factor=parameters.number("scale_factor", 1.0),
             operator=parameters.text("operator", "polynomial"),
             progress=progress,
         )
-        scale = float(jets.scale[0]) if len(jets.scale) else 0.0
+        scale = float(np.median(jets.scale)) if len(jets.scale) else 0.0
         return {"unanswered": jets.unanswered, "scale": scale}, surface_attributes(jets)
 
     def _extract(
@@ -363,6 +368,7 @@ class Server:
             field,
             resolution,
             parameters.scale(None),
+            parameters.number("scale_factor", 1.0),
             progress=progress,
         )
         surface = {"vertices": mesh.vertices.astype(np.float32), "triangles": mesh.triangles}

@@ -33,6 +33,7 @@ def fit_report(result: Mapping[str, Any]) -> dict[str, Any]:
     if error is not None:
         _number(error, "near-surface error")
     _number(report.get("half_extent"), "half-extent")
+    _number(report.get("noise"), "noise")
     seconds = report.get("seconds")
     if not isinstance(seconds, dict):
         raise WrongAnswer("its report names no seconds")

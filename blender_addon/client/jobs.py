@@ -59,6 +59,7 @@ class SmoothSettings:
     """How a field is differentiated; `scale` is "auto" or a length in the mesh's units."""
 
     scale: Scale = SCALE_AUTO
+    scale_factor: float = 1.0
     operator: str = "polynomial"
 
 
@@ -68,6 +69,7 @@ class ExtractSettings:
 
     resolution: int = 256
     scale: Scale | None = SCALE_AUTO
+    scale_factor: float = 1.0
 
 
 class JobState(Enum):
@@ -498,9 +500,19 @@ def _request(job: Job, step: Step) -> tuple[dict[str, Any], dict[str, np.ndarray
         assert job.smooth is not None
         assert job.points is not None
         smooth = job.smooth
-        params = {"field": job.key, "scale": smooth.scale, "operator": smooth.operator}
+        params = {
+            "field": job.key,
+            "scale": smooth.scale,
+            "scale_factor": smooth.scale_factor,
+            "operator": smooth.operator,
+        }
         return params, {"points": job.points}
     assert job.extract is not None
     extract = job.extract
-    params = {"field": job.key, "resolution": extract.resolution, "scale": extract.scale}
+    params = {
+        "field": job.key,
+        "resolution": extract.resolution,
+        "scale": extract.scale,
+        "scale_factor": extract.scale_factor,
+    }
     return params, {}

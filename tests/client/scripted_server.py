@@ -105,6 +105,7 @@ def fit(
     report = {
         "near_surface_error": 0.001,
         "half_extent": 1.0,
+        "noise": 0.0,
         "seconds": {"training": 0.1},
         "warnings": [],
         "sum": checksum,

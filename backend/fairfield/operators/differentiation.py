@@ -31,6 +31,7 @@ SCALE_LIMITS = (1e-4, 1.0)
 """The smallest and largest scale, in half-extents: float32 ends below, the shape above."""
 POINTS_PER_CHUNK = 1 << 8
 """With all their neighbours they stay in the processor's cache."""
+WITHOUT_SCALE = ("autodiff", "mesh")
 TILT = 0.9
 """Least cosine between the normal that was found and the one that the disk was laid across."""
 
@@ -56,7 +57,7 @@ def differentiate(
     scale
         Standard deviation per axis of the neighbourhood that the polynomial is fitted to (or step
         of finite differences), in the mesh's own units. "auto" takes it from the field's map, for
-        the Hessian and for the rest each its own. Autodiff has none.
+        the Hessian and for the rest each its own. Autodiff and the mesh have none.
     scale_factor
         Multiplies the scale: above 1 is smoother.
     operator
@@ -65,7 +66,7 @@ def differentiate(
         - "polynomial": a quartic over the tangent plane, fixed samples (see `tangent`);
         - "polynomial-volume": a quadric over a ball, fixed samples (see `polynomial`);
         - "polynomial-random": the same with random samples, as published (see `random_samples`);
-        - "finite-difference", "autodiff": the baselines.
+        - "finite-difference", "autodiff", "mesh" (marching cubes, see `mesh_based`): baselines.
 
     Raises
     ------
@@ -146,7 +147,7 @@ def scales(
     low, high = (share * field.normalization.half_extent for share in SCALE_LIMITS)
     if not 0 < scale_factor < np.inf:
         raise SettingError(f"The scale factor is {scale_factor!r}; it must be a positive number.")
-    if operator == "autodiff":
+    if operator in WITHOUT_SCALE:
         return np.zeros(len(points)), np.zeros(len(points))
     if scale == "auto" and operator != "finite-difference":
         unit = field.normalization.unit
@@ -224,6 +225,11 @@ def _autodiff(field: Field, points: Array, _first: Array, _second: Array) -> Cub
     return _arrays(autodiff_jet(field.evaluate_module, field.tensor(points)))
 
 
+def _mesh(field: Field, points: Array, _first: Array, _second: Array) -> CubeJet:
+    value = field.evaluate(field.tensor(points)).cpu().double().numpy()
+    return value, *field.extracted_surface.jet(points)
+
+
 def _arrays(jet: tuple[Tensor, Tensor, Tensor]) -> CubeJet:
     value, gradient, hessian = (part.cpu().double().numpy() for part in jet)
     return value, gradient, hessian
@@ -235,4 +241,5 @@ OPERATORS: dict[str, Callable[[Field, Array, Array, Array], CubeJet]] = {
     "polynomial-random": _volume(random_samples_jet),
     "finite-difference": _volume(finite_difference_jet),
     "autodiff": _autodiff,
+    "mesh": _mesh,
 }

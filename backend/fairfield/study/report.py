@@ -28,7 +28,7 @@ from .tables import table
 PARTS = ("operators", "scales", "weights", "spectrum", "circle")
 SCALES = tuple(float(f"{0.004 * 2 ** (i / 2):.3g}") for i in range(9))
 """Of the sweep, in half-extents."""
-WITHOUT_SCALE = ("autodiff", "finite-difference")
+WITHOUT_SCALE = ("autodiff", "finite-difference", "mesh")
 WEIGHTS: dict[str, dict[str, Any]] = {
     "as by default": {},
     "trained, not handed over": {"hand_over": False},
