@@ -19,6 +19,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "backend"))
 
 from fairfield import wire
 
+REPORT = {
+    "near_surface_error": 0.001,
+    "half_extent": 1.0,
+    "noise": 0.0,
+    "seconds": {"training": 0.1},
+    "warnings": [],
+}
+
 
 def send(frame: wire.Frame) -> None:
     for _ in range(2 if sys.argv[1] == "answers-twice" else 1):
@@ -60,7 +68,7 @@ def answer(frame: wire.Frame, fields: set[str], behaviour: str) -> None:
         )
     elif method == "finetune":
         fields.add(params["tuned_field"])
-        report = {"near_surface_error": 0.001, "finetuning": {"normal_error_after": 0.1}}
+        report = {**REPORT, "finetuning": {"normal_error_after": 0.1}}
         send(wire.response(identifier, {"report": report}))
     elif method == "extract":
         surface = {
@@ -102,14 +110,7 @@ def fit(
         return
     checksum = float(frame.arrays["vertices"].sum(dtype=np.float64))
     fields.add(params["field"])
-    report = {
-        "near_surface_error": 0.001,
-        "half_extent": 1.0,
-        "noise": 0.0,
-        "seconds": {"training": 0.1},
-        "warnings": [],
-        "sum": checksum,
-    }
+    report = {**REPORT, "sum": checksum}
     if behaviour == "sends-no-report":
         del report["seconds"]
     send(wire.response(identifier, {"report": report}))

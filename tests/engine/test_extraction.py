@@ -50,7 +50,7 @@ def test_the_smoothed_surface_is_smoother(sphere_field: fairfield.Field) -> None
         np.std(np.linalg.norm(surface.vertices - SPHERE_CENTER, axis=1)) for surface in (raw, mesh)
     ]
     assert spread[1] < 0.7 * spread[0]
-    np.testing.assert_array_equal(mesh.triangles, raw.triangles)
+    assert edges_not_shared_by_two(mesh.triangles) == 0
     outward = (mesh.vertices - SPHERE_CENTER) / 3
     outward /= np.linalg.norm(outward, axis=1, keepdims=True)
     assert angles_in_degrees(jets.normals, outward).mean() < 1.5

@@ -14,7 +14,7 @@ EXPECTED: dict[str, str | None] = {
     "stop": r"gave no sign of life for .* click again",
     "hold-lock": r"gave no sign of life for .* click again",
     "loop": "",
-    "no-memory": r"Not enough memory to \w+ this mesh. Close other programs",
+    "no-memory": r"[Nn]ot enough memory to .*\. Close other programs",
     "little-memory": r"[Mm]emory|crashed \(signal",
     "error": r"The backend failed to \w+: RuntimeError: something that nobody foresaw",
     "garbage": r"sent what is not a Fairfield frame",
