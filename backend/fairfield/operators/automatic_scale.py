@@ -46,6 +46,12 @@ OTHER_QUANTITY = 0.2
 """Exponent of the other quantity's change in the cost: each steadies the other."""
 DEEPER = 20.0
 """How many times smaller the cost at a smaller scale must be to be preferred to a later minimum."""
+FIRST_AVERAGE = 2.0
+"""The scale, in sides of the mesh's triangles, at which most of a scan's noise is averaged away."""
+LARGEST_FIRST_AVERAGE = 0.06
+MORE_DEPARTURE, LEAST_DEPARTURE = 1.5, 0.0015
+"""At larger scales the smoothed surface may depart from the raw one by so many times what it does
+there, and by so much (in the cube): more is no noise but features that are lost."""
 NEGLIGIBLE_TURN = np.radians(0.0005)
 NEGLIGIBLE_BEND = 0.0005
 """Changes of the normal (radians) and, relatively, of curvature that are not worth more
@@ -63,6 +69,10 @@ NOISE_SCALE = 0.04
 """Where that is first judged."""
 COARSE_FACETS = 0.025
 """Size of facets (in the cube) above which the dense stencil pays: they are noise of a kind."""
+INSIDE = 2e-3
+INSIDE_DEVIATIONS = 5.0
+"""Distance from the field's surface (in the cube, and in median distances) from which on a probe
+lies on a part of the mesh that is inside another."""
 OFFSET_RADIUS = 1.5
 """What the heights of vertices are averaged over, in scales."""
 POINTS_PER_CHUNK = 1 << 8
@@ -182,6 +192,8 @@ def choose_scales(
         return [value / norm, _unit(gradient), hessian / norm[:, None, None]]
 
     with evaluator.in_small_parts():
+        kept = _on_surface(evaluator.field(tensor(points)).cpu().double().numpy())
+        points, facets, is_vertex = points[kept], facets[kept], is_vertex[kept]
         some = points[is_vertex][:1024]
         height, _, _ = measure(some, start(some, NOISE_SCALE), NOISE_SCALE, tangent_stencil(SPARSE))
         rough = height.std() > NOISE_OF_A_SCAN or np.median(facets) > COARSE_FACETS
@@ -207,7 +219,8 @@ def choose_scales(
                     points[rows], frame, scale, stencil
                 )
     progress(Progress(1.0, "Choosing scales"))
-    return _choose(points, facets, is_vertex, heights, normals, shapes, spacing)
+    side = float(np.sqrt(2 * np.median(mesh.triangle_areas())))
+    return _choose(points, facets, is_vertex, heights, normals, shapes, spacing, side)
 
 
 def _choose(
@@ -218,10 +231,14 @@ def _choose(
     normals: Array,
     shapes: Array,
     spacing: float,
+    side: float,
 ) -> ScaleMap:
     """Apply the rule to what was measured at (scales, probes)."""
     turns = ((normals[1:] - normals[:-1]) ** 2).sum(axis=2)
     bends = ((shapes[1:] - shapes[:-1]) ** 2).sum(axis=(2, 3))
+    departures = np.zeros(heights.shape)
+    first_average = min(FIRST_AVERAGE * side, LARGEST_FIRST_AVERAGE)
+    reference = max(1, int(np.searchsorted(LADDER, first_average)))
     tree_size = cKDTree(points)
     spread = float(np.median(tree_size.query(points, k=min(NEIGHBOURS, len(points)))[0][:, -1]))
     order = np.random.default_rng(0).permutation(len(points))
@@ -239,6 +256,7 @@ def _choose(
         weights /= np.maximum(weights.sum(axis=1, keepdims=True), 1e-300)
         turns[index] = (weights * turns[index, near]).sum(axis=1)
         bends[index] = (weights * bends[index, near]).sum(axis=1)
+        departures[index + 1] = (weights * heights[index + 1, near] ** 2).sum(axis=1)
     turn, bend = _both_ways(turns), _both_ways(bends)
     size = (shapes[len(LADDER) // 2] ** 2).sum(axis=(1, 2))
     negligible_bend = NEGLIGIBLE_BEND**2 * np.maximum(size, HALF_EXTENT_IN_CUBE**-2)
@@ -246,9 +264,14 @@ def _choose(
     bend_cost = np.log(np.maximum(bend / negligible_bend, 1.0))
     too_small = FACET_SHARE * facets > LADDER[:, None]
     too_small[0], too_small[-1] = True, False  # the first has no change to be judged by
+    limit = MORE_DEPARTURE * np.sqrt(departures[reference]) + LEAST_DEPARTURE
+    too_large = np.sqrt(departures) > limit
+    # Where the facets themselves are larger than that, their size is what can be had.
+    too_large[: reference + 1] = False
+    too_large[too_small.argmin(axis=0), np.arange(len(points))] = False
 
     def pick(cost: Array) -> NDArray[np.intp]:
-        cost = np.where(too_small, np.inf, cost)
+        cost = np.where(too_small | too_large, np.inf, cost)
         beyond = np.full((1, cost.shape[1]), np.inf)
         smaller, larger = np.vstack([beyond, cost[:-1]]), np.vstack([cost[1:], beyond])
         valley = (cost <= smaller) & (cost < larger) & (cost <= cost.min(axis=0) + np.log(DEEPER))
@@ -282,6 +305,15 @@ def _choose(
             )
         )
     )
+
+
+def _on_surface(values: Array) -> NDArray[np.bool_]:
+    """Which probes lie where the field has its surface.
+
+    Parts of a mesh that lie inside others, as eyes in a head, are no surface of the field.
+    """
+    away = np.abs(values)
+    return away <= INSIDE + INSIDE_DEVIATIONS * np.median(away)
 
 
 def _both_ways(changes: Array) -> Array:
