@@ -56,7 +56,7 @@ NEGLIGIBLE_TURN = np.radians(0.0005)
 NEGLIGIBLE_BEND = 0.0005
 """Changes of the normal (radians) and, relatively, of curvature that are not worth more
 smoothing."""
-FACET_SHARE = 0.7
+FACET_SHARE = 0.9
 """The smallest scale considered, as a share of the size of the facets."""
 BENT_DEGREES = (1.0, 45.0)
 """Angles between two triangles that stand for a curved surface: below they are one flat, above a
