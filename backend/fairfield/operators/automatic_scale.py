@@ -193,10 +193,12 @@ def choose_scales(
 
     with evaluator.in_small_parts():
         kept = _on_surface(evaluator.field(tensor(points)).cpu().double().numpy())
+        if not (kept & is_vertex).any():
+            kept[:] = True
         points, facets, is_vertex = points[kept], facets[kept], is_vertex[kept]
         some = points[is_vertex][:1024]
         height, _, _ = measure(some, start(some, NOISE_SCALE), NOISE_SCALE, tangent_stencil(SPARSE))
-        rough = height.std() > NOISE_OF_A_SCAN or np.median(facets) > COARSE_FACETS
+        rough = _spread(height) > NOISE_OF_A_SCAN or np.median(facets) > COARSE_FACETS
         spacing = DENSE if rough else SPARSE
 
         heights = np.empty((len(LADDER), len(points)))
@@ -283,6 +285,9 @@ def _choose(
     for_curvature = pick(bend_cost + OTHER_QUANTITY * turn_cost)
     probe = np.arange(len(points))
     height = heights[for_normal, probe]
+    noise = _spread(height[is_vertex])
+    # At folds and rims a vertex may be far from what is smooth there: it has little say.
+    height = np.clip(height, -3 * noise, 3 * noise)
     radius = OFFSET_RADIUS * LADDER[for_normal][:, None]
     vertices = np.flatnonzero(is_vertex)
     distance, near = cKDTree(points[vertices]).query(points, k=min(2 * NEIGHBOURS, len(vertices)))
@@ -300,11 +305,17 @@ def _choose(
                 np.sqrt(turn[for_normal, probe]),
                 np.sqrt(bend[for_curvature, probe]),
                 offset,
-                [height[is_vertex].std()],
+                [noise],
                 [spacing],
             )
         )
     )
+
+
+def _spread(heights: Array) -> float:
+    """Standard deviation, without what a few outliers add to it."""
+    away = np.abs(heights - np.median(heights))
+    return float(np.sqrt((np.minimum(away, 7 * np.median(away)) ** 2).mean()))
 
 
 def _on_surface(values: Array) -> NDArray[np.bool_]:

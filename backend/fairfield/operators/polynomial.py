@@ -10,6 +10,7 @@ of the scale (centred, well conditioned); dividing by scale^order comes last.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -77,7 +78,7 @@ def polynomial_jet(
     neighbours = points[:, None, :] + scale[:, None, None] * offsets
     samples = in_float64(evaluate(neighbours.reshape(-1, dimension)))
     channels = samples.shape[1:]
-    samples = samples.reshape(count, len(offsets), -1)  # [N, k, c]
+    samples = samples.reshape(count, len(offsets), math.prod(channels))  # [N, k, c]
     # The mean carries no derivative; without it the sums below lose fewer digits.
     mean = samples.mean(dim=1, keepdim=True)
     samples = samples - mean
