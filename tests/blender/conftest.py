@@ -48,8 +48,6 @@ def scene(_extension: None) -> bpy.types.Scene:
     for setting in settings.bl_rna.properties:
         settings.property_unset(setting.identifier)
     settings.preset = "draft"
-    # The spheres of the tests have facets; their curvature is that of a neighbourhood of several.
-    settings.scale_is_auto, settings.smoothness = True, 1.0
     installed.module("overlay").turn_off(bpy.context.window_manager)
     active = installed.module("session").current()
     active.forget_scene()
