@@ -15,7 +15,7 @@ from .progress import ProgressCallback, part, silent
 if TYPE_CHECKING:
     from .field import Field
 
-MAX_STEPS = 8
+MAX_STEPS = 12
 SMOOTHING_OPERATORS = ("polynomial", "polynomial-volume", "polynomial-random")
 TOLERANCE = 0.05
 """A foot point is good enough when it misses the surface by less than this share of the scale."""
@@ -78,7 +78,9 @@ def smooth(
         missed = np.flatnonzero(np.abs(values["value"]) > tolerance)
         if len(missed) == 0:
             break
-        foot[missed] += _newton_step(Jets(**{name: v[missed] for name, v in values.items()}))
+        # Half a step: at a tip, whole ones lead from one side of the surface to the other.
+        step = _newton_step(Jets(**{name: v[missed] for name, v in values.items()}))
+        foot[missed] += 0.5 * step
         again = measure(foot[missed], part(progress, 0.95, 1.0))
         for name, table in values.items():
             table[missed] = getattr(again, name)

@@ -73,6 +73,7 @@ INSIDE = 2e-3
 INSIDE_DEVIATIONS = 5.0
 """Distance from the field's surface (in the cube, and in median distances) from which on a probe
 lies on a part of the mesh that is inside another."""
+FEW_VERTICES = 12
 OFFSET_RADIUS = 1.5
 """What the heights of vertices are averaged over, in scales."""
 POINTS_PER_CHUNK = 1 << 8
@@ -222,7 +223,9 @@ def choose_scales(
                 )
     progress(Progress(1.0, "Choosing scales"))
     side = float(np.sqrt(2 * np.median(mesh.triangle_areas())))
-    return _choose(points, facets, is_vertex, heights, normals, shapes, spacing, side)
+    return _choose(
+        points, facets, is_vertex, heights, normals, shapes, spacing, side, mesh.vertices
+    )
 
 
 def _choose(
@@ -234,6 +237,7 @@ def _choose(
     shapes: Array,
     spacing: float,
     side: float,
+    mesh_vertices: Array,
 ) -> ScaleMap:
     """Apply the rule to what was measured at (scales, probes)."""
     turns = ((normals[1:] - normals[:-1]) ** 2).sum(axis=2)
@@ -294,6 +298,8 @@ def _choose(
     near = vertices[near.reshape(len(points), -1)]
     weights = np.exp(-(distance.reshape(near.shape) ** 2) / (2 * radius**2)) + 1e-9
     offset = (weights * height[near]).sum(axis=1) / weights.sum(axis=1)
+    # On the flats of a model from CAD there are no vertices to ask, and those at edges stand out.
+    offset[_sparse(mesh_vertices, points, 2 * LADDER[for_normal])] = 0
     return ScaleMap(
         *(
             np.ascontiguousarray(array, np.float32)
@@ -310,6 +316,14 @@ def _choose(
             )
         )
     )
+
+
+def _sparse(vertices: Array, points: Array, reach: Array) -> NDArray[np.bool_]:
+    """Where fewer than `FEW_VERTICES` of a mesh lie within reach."""
+    if len(vertices) < FEW_VERTICES:
+        return np.ones(len(points), bool)
+    distance, _ = cKDTree(vertices).query(points, k=FEW_VERTICES)
+    return distance[:, -1] > reach
 
 
 def _spread(heights: Array) -> float:
