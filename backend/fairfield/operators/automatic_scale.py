@@ -74,6 +74,7 @@ INSIDE_DEVIATIONS = 5.0
 """Distance from the field's surface (in the cube, and in median distances) from which on a probe
 lies on a part of the mesh that is inside another."""
 FEW_VERTICES = 12
+"""Fewer vertices than so many, within two scales, do not tell where the surface runs."""
 OFFSET_RADIUS = 1.5
 """What the heights of vertices are averaged over, in scales."""
 POINTS_PER_CHUNK = 1 << 8
@@ -245,8 +246,8 @@ def _choose(
     departures = np.zeros(heights.shape)
     first_average = min(FIRST_AVERAGE * side, LARGEST_FIRST_AVERAGE)
     reference = max(1, int(np.searchsorted(LADDER, first_average)))
-    tree_size = cKDTree(points)
-    spread = float(np.median(tree_size.query(points, k=min(NEIGHBOURS, len(points)))[0][:, -1]))
+    distance, _ = cKDTree(points).query(points, k=min(NEIGHBOURS, len(points)))
+    spread = float(np.median(distance[:, -1]))
     order = np.random.default_rng(0).permutation(len(points))
     for index, scale in enumerate(LADDER[:-1] * 2**0.25):
         radius = np.hypot(scale, facets)
@@ -276,37 +277,27 @@ def _choose(
     too_large[: reference + 1] = False
     too_large[too_small.argmin(axis=0), np.arange(len(points))] = False
 
-    def pick(cost: Array) -> NDArray[np.intp]:
-        cost = np.where(too_small | too_large, np.inf, cost)
-        beyond = np.full((1, cost.shape[1]), np.inf)
-        smaller, larger = np.vstack([beyond, cost[:-1]]), np.vstack([cost[1:], beyond])
-        valley = (cost <= smaller) & (cost < larger) & (cost <= cost.min(axis=0) + np.log(DEEPER))
-        # The later one of two about as deep: the field is smooth below the cells of its base, too,
-        # so between the smallest scales little changes, whatever its error.
-        return len(cost) - 1 - valley[::-1].argmax(axis=0)
-
-    for_normal = pick(turn_cost + OTHER_QUANTITY * bend_cost)
-    for_curvature = pick(bend_cost + OTHER_QUANTITY * turn_cost)
+    impossible = too_small | too_large
+    for_normal = _last_valley(np.where(impossible, np.inf, turn_cost + OTHER_QUANTITY * bend_cost))
+    for_curvature = _last_valley(
+        np.where(impossible, np.inf, bend_cost + OTHER_QUANTITY * turn_cost)
+    )
     probe = np.arange(len(points))
     height = heights[for_normal, probe]
     noise = _spread(height[is_vertex])
     # At folds and rims a vertex may be far from what is smooth there: it has little say.
     height = np.clip(height, -3 * noise, 3 * noise)
-    radius = OFFSET_RADIUS * LADDER[for_normal][:, None]
-    vertices = np.flatnonzero(is_vertex)
-    distance, near = cKDTree(points[vertices]).query(points, k=min(2 * NEIGHBOURS, len(vertices)))
-    near = vertices[near.reshape(len(points), -1)]
-    weights = np.exp(-(distance.reshape(near.shape) ** 2) / (2 * radius**2)) + 1e-9
-    offset = (weights * height[near]).sum(axis=1) / weights.sum(axis=1)
+    scale = LADDER[for_normal]
+    offset = _average_height(points, height, np.flatnonzero(is_vertex), OFFSET_RADIUS * scale)
     # On the flats of a model from CAD there are no vertices to ask, and those at edges stand out.
-    offset[_sparse(mesh_vertices, points, 2 * LADDER[for_normal])] = 0
+    offset[_sparse(mesh_vertices, points, 2 * scale)] = 0
     return ScaleMap(
         *(
             np.ascontiguousarray(array, np.float32)
             for array in (
                 points,
                 normals[for_normal, probe],
-                LADDER[for_normal],
+                scale,
                 LADDER[for_curvature],
                 np.sqrt(turn[for_normal, probe]),
                 np.sqrt(bend[for_curvature, probe]),
@@ -316,6 +307,29 @@ def _choose(
             )
         )
     )
+
+
+def _last_valley(cost: Array) -> NDArray[np.intp]:
+    """The largest scale (M,) at which a cost (scales, M) has a minimum about as deep as any.
+
+    Costs are logarithms. The field is smooth below the cells of its base, too, so between the
+    smallest scales little changes, whatever its error: hence not simply the deepest.
+    """
+    beyond = np.full((1, cost.shape[1]), np.inf)
+    smaller, larger = np.vstack([beyond, cost[:-1]]), np.vstack([cost[1:], beyond])
+    valley = (cost <= smaller) & (cost < larger) & (cost <= cost.min(axis=0) + np.log(DEEPER))
+    return len(cost) - 1 - valley[::-1].argmax(axis=0)
+
+
+def _average_height(
+    points: Array, heights: Array, vertices: NDArray[np.intp], radius: Array
+) -> Array:
+    """Mean (M,) of the heights of those probes that are vertices, within about a radius (M,)."""
+    count = min(2 * NEIGHBOURS, len(vertices))
+    distance, near = cKDTree(points[vertices]).query(points, k=count)
+    near = vertices[near.reshape(len(points), -1)]
+    weights = np.exp(-(distance.reshape(near.shape) ** 2) / (2 * radius[:, None] ** 2)) + 1e-9
+    return (weights * heights[near]).sum(axis=1) / weights.sum(axis=1)
 
 
 def _sparse(vertices: Array, points: Array, reach: Array) -> NDArray[np.bool_]:
