@@ -4,8 +4,9 @@
 
 For each public shape, one field of preset "standard" and, on it: the published operator (256 random
 samples) at its best scale of a sweep with truth, autodiff, the tangent polynomial at automatic
-scale and at its best single scale of the same sweep, and the mesh's own vertex normals. Then the
-time for all vertices of an extraction at 256, ours against the published operator's.
+scale and at its best single scale of the same sweep, the ball's stencil and the shared lattice at
+automatic scale, and the mesh's own vertex normals. Then the surface extracted at automatic scale,
+and the time that normals and curvature at its vertices take, against the published operator's.
 
 Prints tables; --json writes the figures. The public meshes are looked for in FAIRFIELD_SHARED.
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ import igl
 import numpy as np
 import torch
 from fairfield.jets import Jets
+from fairfield.operators.autodiff import autodiff_jet
 from numpy.typing import NDArray
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -32,6 +35,18 @@ CASES = ("clean", "coarse", "noise0p1", "noise0p3", "noise1p0")
 SCALES = 0.004 * np.sqrt(2) ** np.arange(13)
 """The sweep, in half-extents."""
 SWEPT_QUERIES = 500
+RESOLUTION = 256
+DISTINCT = 0.1
+"""Principal curvatures that differ by more than this share of the curvedness have directions."""
+METABALLS = [
+    [0, 0, 0, 0.34],
+    [0.42, 0.10, 0.08, 0.26],
+    [-0.38, 0.22, -0.05, 0.28],
+    [0.05, -0.45, 0.12, 0.24],
+    [-0.10, 0.12, 0.46, 0.25],
+    [0.18, 0.30, -0.42, 0.27],
+]
+"""Centres and widths of the public shape."""
 
 
 def main() -> None:
@@ -40,33 +55,27 @@ def main() -> None:
     parser.add_argument("--shapes", nargs="+", default=SHAPES)
     parser.add_argument("--cases", nargs="+", default=CASES)
     parser.add_argument("--queries", type=int, default=2000)
-    parser.add_argument("--speed", action="store_true", help="only the time for an extraction")
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args()
     shared = Path(os.environ.get("FAIRFIELD_SHARED") or ROOT.parent / "shared") / "data/analytic"
-    result: dict[str, Any] = {"threads": torch.get_num_threads(), "shapes": {}}
-    if not options.speed:
-        print_header()
-        for case in options.cases:
-            for shape in options.shapes:
-                row = measure(shared / f"{shape}_{case}.npz", options.queries)
-                result["shapes"][f"{shape} {case}"] = row
-                print_row(f"{shape} {case}", row)
-    result["extraction"] = [measure_extraction(shared / f"{shape}_clean.npz") for shape in SHAPES]
-    for shape, row in zip(SHAPES, result["extraction"], strict=True):
-        print(
-            f"{shape}: {row['vertices']} vertices of an extraction, normals and curvature in "
-            f"{row['seconds']:.2f} s at automatic scale, {row['single_scale_seconds']:.2f} s at "
-            f"one; published {row['published_seconds']:.2f} s "
-            f"({row['share']:.1%}, {row['single_scale_share']:.1%} of it)"
-        )
+    rows = {}
+    for case in options.cases:
+        for shape in options.shapes:
+            rows[f"{shape} {case}"] = row = measure(shape, case, shared, options.queries)
+            print(f"{shape} {case}: {row['automatic']['normal']:.3f} degrees", file=sys.stderr)
+    print_tables(rows)
     if options.json:
-        options.json.write_text(json.dumps(result, indent=1))
+        options.json.write_text(
+            json.dumps({"threads": torch.get_num_threads(), "shapes": rows}, indent=1)
+        )
 
 
-def measure(path: Path, queries: int) -> dict[str, Any]:
+def measure(shape: str, case: str, shared: Path, queries: int) -> dict[str, Any]:
     """All operators on one field; angles in degrees, curvature as rectified RMS."""
+    path = shared / f"{shape}_{case}.npz"
     truth = dict(np.load(path))
+    on_surface = truth.get("closest", truth["vertices"]).astype(np.float64)
+    truth["directions"] = principal_directions(shape, on_surface)
     mesh = fairfield.TriangleMesh.load(path)
     field = fairfield.fit(mesh)
     half_extent = field.normalization.half_extent
@@ -110,7 +119,10 @@ def measure(path: Path, queries: int) -> dict[str, Any]:
         "best single scale": at_best("polynomial"),
         "published": at_best("polynomial-random"),
         "autodiff": errors(rows, "autodiff", "auto"),
+        "stencil": errors(rows, "polynomial-volume", "auto"),
+        "lattice": errors(rows, "polynomial-lattice", "auto"),
         "best scales": best,
+        "extraction": measure_extraction(field, shape),
         **{
             f"mesh, {name} weighted": float(angle(vertex_normals, truth["normals"]).mean())
             for name, vertex_normals in mesh_normals(mesh).items()
@@ -131,12 +143,19 @@ def mesh_normals(mesh: fairfield.TriangleMesh) -> dict[str, NDArray]:
 
 
 def compare(jets: Jets, truth: dict[str, NDArray], rows: NDArray, unit: float) -> dict[str, float]:
-    """Mean angle of normals, rectified RMS of H, median error of k1 and k2 by the curvedness."""
+    """Mean angle of normals, rectified RMS of H, medians of what k1, k2 and directions are off.
+
+    Principal curvatures by the curvedness; directions in degrees, where curvatures are distinct.
+    """
     exact = truth["mean_curvature"][rows] * unit
     bend = np.abs(jets.mean_curvature * unit - exact) / np.maximum(np.abs(exact), 1)
     pair = truth["principal_curvatures"][rows]
     size = np.sqrt((pair**2).mean(axis=1, keepdims=True))
+    distinct = pair[:, 0] - pair[:, 1] > DISTINCT * size[:, 0]
+    turn = np.abs((jets.principal_directions[:, 0] * truth["directions"][rows]).sum(axis=1))
+    turn = np.degrees(np.arccos(np.clip(turn[distinct], 0, 1)))
     return {
+        "directions": float(np.nanmedian(turn)) if len(turn) else 0.0,
         "normal": float(np.nanmean(angle(jets.normals, truth["normals"][rows]))),
         "curvature": float(np.sqrt(np.nanmean(bend**2))),
         "principal": float(np.nanmedian(np.abs(jets.principal_curvatures - pair) / size)),
@@ -170,56 +189,110 @@ class counting:  # noqa: N801
         del self._evaluator.field
 
 
-def measure_extraction(path: Path) -> dict[str, Any]:
-    """Seconds for all vertices of an extraction, medians of three interleaved runs."""
-    field = fairfield.fit(fairfield.TriangleMesh.load(path))
-    points = fairfield.extract(field, 256).vertices
-    ours, single, published = [], [], []
-    scale = float(np.median(field.scale_map.normal_scale)) * field.normalization.unit
+def measure_extraction(field: fairfield.Field, shape: str) -> dict[str, Any]:
+    """The smoothed surface's distance to the exact one, and microseconds for each of its vertices.
+
+    Medians of three interleaved runs. The published operator, for which all would take minutes, is
+    timed on every 16th vertex.
+    """
+    surface = fairfield.extract(field, RESOLUTION, "auto")
+    diagonal = np.linalg.norm(np.ptp(surface.vertices, axis=0))
+    timed: dict[str, list[float]] = {}
     for _ in range(3):
-        for seconds, settings in (
-            (ours, {}),
-            (single, {"scale": scale}),
-            (published, {"operator": "polynomial-random", "scale": scale}),
+        for operator, step in (
+            ("polynomial-lattice", 1),
+            ("polynomial", 4),
+            ("polynomial-volume", 4),
+            ("polynomial-random", 16),
         ):
+            points = surface.vertices[::step]
             start = time.perf_counter()
-            fairfield.differentiate(field, points, **settings)
-            seconds.append(time.perf_counter() - start)
+            fairfield.differentiate(field, points, operator=operator)
+            seconds = time.perf_counter() - start
+            timed.setdefault(operator, []).append(1e6 * seconds / len(points))
+    published = timed["polynomial-random"]
     return {
-        "vertices": len(points),
-        "seconds": float(np.median(ours)),
-        "single_scale_seconds": float(np.median(single)),
-        "published_seconds": float(np.median(published)),
-        "share": float(np.median(np.divide(ours, published))),
-        "single_scale_share": float(np.median(np.divide(single, published))),
+        "vertices": len(surface.vertices),
+        "distance": float(np.abs(distance(shape, surface.vertices)).mean() / diagonal),
+        "microseconds": {name: float(np.median(each)) for name, each in timed.items()},
+        "share": {
+            name: float(np.median(np.divide(each, published))) for name, each in timed.items()
+        },
     }
 
 
-def print_header() -> None:
-    """The table's first lines."""
-    print("normals: mean error in degrees; H: rectified RMS; k: median error of k1, k2;")
-    print("evaluations of the field per query\n")
+def implicit(shape: str, points: torch.Tensor) -> torch.Tensor:
+    """The functions whose zero sets the public shapes are; see the meshes' own description."""
+    if shape == "sphere":
+        return points.norm(dim=1) - 0.8
+    if shape == "torus":
+        return torch.hypot(points[:, :2].norm(dim=1) - 0.68, points[:, 2]) - 0.26
+    balls = points.new_tensor(METABALLS)
+    square = (points[:, None] - balls[:, :3]).square().sum(dim=2)
+    return np.log(0.38) - torch.logsumexp(-square / balls[:, 3] ** 2, dim=1)
+
+
+def distance(shape: str, points: NDArray) -> NDArray:
+    """Distance to the exact surface of points near it, to first order."""
+    at = torch.tensor(points, dtype=torch.float64, requires_grad=True)
+    value = implicit(shape, at)
+    (gradient,) = torch.autograd.grad(value.sum(), at)
+    return (value / gradient.norm(dim=1)).detach().numpy()
+
+
+def principal_directions(shape: str, points: NDArray) -> NDArray:
+    """The exact directions of the larger principal curvature."""
+    at = torch.from_numpy(points)
+    value, gradient, hessian = autodiff_jet(lambda x: implicit(shape, x), at)
+    jets = Jets(value.numpy(), gradient.numpy(), hessian.numpy(), np.zeros(len(points)))
+    return jets.principal_directions[:, 0]
+
+
+def print_tables(rows: dict[str, Any]) -> None:
+    """Everything, one line for each shape."""
+    print("\nnormals: mean error in degrees; H: rectified RMS\n")
     print(
-        f"{'':19s}{'automatic':^36s}|{'best single':^15s}|{'published, best':^23s}|"
+        f"{'':19s}{'automatic':^17s}|{'best single':^16s}|{'published, best':^16s}|"
         f"{'autodiff':^9s}|{'mesh':^15s}"
     )
     print(
-        f"{'':19s}{'normals':>9s}{'H':>9s}{'k':>8s}{'evals':>8s}  |{'normals':>8s}{'H':>7s}|"
-        f"{'normals':>8s}{'H':>8s}{'evals':>7s}|{'normals':>9s}|{'angle':>7s}{'area':>8s}"
+        f"{'':19s}{'normals':>9s}{'H':>8s}|{'normals':>8s}{'H':>8s}|"
+        f"{'normals':>8s}{'H':>8s}|{'normals':>9s}|{'angle':>7s}{'area':>8s}"
     )
-
-
-def print_row(name: str, row: dict[str, Any]) -> None:
-    """One shape."""
-    auto, best, published = row["automatic"], row["best single scale"], row["published"]
+    for name, row in rows.items():
+        auto, best, published = row["automatic"], row["best single scale"], row["published"]
+        print(
+            f"{name:19s}{auto['normal']:9.3f}{auto['curvature']:8.4f}|"
+            f"{best['normal']:8.3f}{best['curvature']:8.4f}|"
+            f"{published['normal']:8.3f}{published['curvature']:8.4f}|"
+            f"{row['autodiff']['normal']:9.3f}|{row['mesh, angle weighted']:7.3f}"
+            f"{row['mesh, area weighted']:8.2f}"
+        )
+    print("\nk, dir: medians, of curvedness and in degrees; evals: of the field, for each query")
+    print("surface: mean distance of the extraction at automatic scale, % of the diagonal\n")
     print(
-        f"{name:19s}{auto['normal']:9.3f}{auto['curvature']:9.4f}{auto['principal']:8.2%}"
-        f"{auto['evaluations']:8.0f}  |{best['normal']:8.3f}{best['curvature']:7.4f}|"
-        f"{published['normal']:8.3f}{published['curvature']:8.4f}{published['evaluations']:7.0f}|"
-        f"{row['autodiff']['normal']:9.3f}|{row['mesh, angle weighted']:7.3f}"
-        f"{row['mesh, area weighted']:8.2f}",
-        flush=True,
+        f"{'':19s}{'automatic':^28s}|{'published':^10s}|{'stencil':^16s}|{'lattice':^16s}|"
+        f"{'surface':>9s}"
     )
+    print(
+        f"{'':19s}{'k':>8s}{'dir':>8s}{'evals':>7s}{'lost':>5s}|{'evals':>10s}|"
+        f"{'normals':>8s}{'H':>8s}|{'normals':>8s}{'H':>8s}|"
+    )
+    for name, row in rows.items():
+        auto, stencil, lattice = row["automatic"], row["stencil"], row["lattice"]
+        print(
+            f"{name:19s}{auto['principal']:8.2%}{auto['directions']:8.2f}"
+            f"{auto['evaluations']:7.0f}{auto['unanswered']:5d}|"
+            f"{row['published']['evaluations']:10.0f}|"
+            f"{stencil['normal']:8.3f}{stencil['curvature']:8.4f}|"
+            f"{lattice['normal']:8.3f}{lattice['curvature']:8.4f}|"
+            f"{100 * row['extraction']['distance']:9.4f}"
+        )
+    print("\nmicroseconds per vertex of the extraction, and share of the published operator's\n")
+    for name, row in rows.items():
+        times, shares = row["extraction"]["microseconds"], row["extraction"]["share"]
+        columns = (f"{key} {times[key]:.1f} ({shares[key]:.1%})" for key in times)
+        print(f"{name:19s}{row['extraction']['vertices']:8d} vertices: {', '.join(columns)}")
 
 
 if __name__ == "__main__":

@@ -422,8 +422,8 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--operator",
             default="polynomial",
-            help="polynomial (default), polynomial-volume, polynomial-random, finite-difference, "
-            "autodiff or mesh",
+            help="polynomial (default), polynomial-volume, polynomial-lattice, polynomial-random, "
+            "finite-difference, autodiff or mesh",
         )
 
     extract = commands.add_parser("extract", help="the field's surface as a triangle mesh")

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
     from .field import Field
 
 MAX_STEPS = 12
-SMOOTHING_OPERATORS = ("polynomial", "polynomial-volume", "polynomial-random")
+SMOOTHING_OPERATORS = (
+    "polynomial",
+    "polynomial-volume",
+    "polynomial-lattice",
+    "polynomial-random",
+)
 TOLERANCE = 0.05
 """A foot point is good enough when it misses the surface by less than this share of the scale."""
 
@@ -50,9 +55,9 @@ def smooth(
 ) -> SurfaceJets:
     """Return the jets of the smoothed surface at the foot points of (N, 3) points, in their order.
 
-    The foot point is reached by Newton steps along the fitted gradient. From a mesh's own vertices
-    one step is enough; the few that need more take them. The other parameters are those of
-    `differentiate`.
+    The foot point is reached by Newton steps along the fitted gradient. A point that was as good
+    as there is not measured again; from a mesh's own vertices one step is enough, and the few that
+    need more take them. The other parameters are those of `differentiate`.
 
     Raises
     ------
@@ -71,9 +76,13 @@ def smooth(
 
     first = measure(start, part(progress, 0.0, 0.5))
     foot = start + _newton_step(first)
-    jets = measure(foot, part(progress, 0.5, 0.95))
-    values = {entry.name: getattr(jets, entry.name).copy() for entry in fields(Jets)}
-    tolerance = TOLERANCE * np.where(jets.scale > 0, jets.scale, 0.01 * field.normalization.unit)
+    tolerance = TOLERANCE * np.where(first.scale > 0, first.scale, 0.01 * field.normalization.unit)
+    jets = _moved_to_the_surface(first)
+    values = {entry.name: getattr(jets, entry.name) for entry in fields(Jets)}
+    away = np.flatnonzero(~(np.abs(first.value) <= tolerance))
+    again = measure(foot[away], part(progress, 0.5, 0.95))
+    for name, table in values.items():
+        table[away] = getattr(again, name)
     for _ in range(MAX_STEPS):
         missed = np.flatnonzero(np.abs(values["value"]) > tolerance)
         if len(missed) == 0:
@@ -89,6 +98,16 @@ def smooth(
         table[lost] = np.nan
     distance = np.linalg.norm(start - foot, axis=1)
     return SurfaceJets(**values, foot_points=foot, deviation=np.copysign(distance, first.value))
+
+
+def _moved_to_the_surface(jets: Jets) -> Jets:
+    """The jets where the way along the gradient has led to a value of 0, if it was short.
+
+    There a distance has the same gradient, and the parallel surface's curvature k / (1 - k d).
+    """
+    way = jets.value / jets.gradient_norm**2
+    bend = jets.hessian + way[:, None, None] * (jets.hessian @ jets.hessian)
+    return Jets(np.zeros(len(way)), jets.gradient.copy(), bend, jets.scale.copy())
 
 
 def _newton_step(jets: Jets) -> Array:

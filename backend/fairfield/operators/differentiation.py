@@ -17,6 +17,12 @@ from .autodiff import autodiff_jet
 from .finite_difference import finite_difference_jet
 from .polynomial import polynomial_jet, two_shell_stencil
 from .random_samples import random_samples_jet
+from .shared_lattice import (
+    SMALLEST_LATTICE_SCALE,
+    lattice_jet,
+    lattice_stencil,
+    nearest_lattice_scale,
+)
 from .tangent import tangent_jet
 
 if TYPE_CHECKING:
@@ -31,12 +37,16 @@ SCALE_LIMITS = (1e-4, 1.0)
 """The smallest and largest scale, in half-extents: float32 ends below, the shape above."""
 POINTS_PER_CHUNK = 1 << 8
 """With all their neighbours they stay in the processor's cache."""
+POINTS_THAT_SHARE = 1 << 17
+"""Points that are answered together by the operator in which they share their neighbours."""
 WITHOUT_SCALE = ("autodiff", "mesh")
 TILT = 0.9
 """Least cosine between the normal that was found and the one that the disk was laid across."""
 
 CubeJet = tuple[Array, Array, Array]
 """Value, gradient, Hessian in units of the cube."""
+Operator = Callable[["Field", Array, Array, Array], CubeJet]
+"""Field, points, scales for first and for second derivatives, all in units of the cube."""
 
 
 def differentiate(
@@ -65,7 +75,10 @@ def differentiate(
 
         - "polynomial": a quartic over the tangent plane, fixed samples (see `tangent`);
         - "polynomial-volume": a quadric over a ball, fixed samples (see `polynomial`);
-        - "polynomial-random": the same with random samples, as published (see `random_samples`);
+        - "polynomial-lattice": a quartic over a ball, samples shared by the points (see
+          `shared_lattice`);
+        - "polynomial-random": the quadric with random samples, as published (see
+          `random_samples`);
         - "finite-difference", "autodiff", "mesh" (marching cubes, see `mesh_based`): baselines.
 
     Raises
@@ -85,9 +98,10 @@ def differentiate(
     hessian = np.full((len(cube), 3, 3), np.nan)
     rows = np.flatnonzero(np.isfinite(cube).all(axis=1))
     with field.evaluator.in_small_parts():
-        for start in range(0, len(rows), POINTS_PER_CHUNK):
+        together = POINTS_THAT_SHARE if operator == "polynomial-lattice" else POINTS_PER_CHUNK
+        for start in range(0, len(rows), together):
             progress(Progress(start / len(rows), "Measuring curvature"))
-            chunk = rows[start : start + POINTS_PER_CHUNK]
+            chunk = rows[start : start + together]
             jet = OPERATORS[operator](field, cube[chunk], first[chunk], second[chunk])
             value[chunk], gradient[chunk], hessian[chunk] = jet
     return Jets(value * unit, gradient, hessian / unit, first * unit)
@@ -205,20 +219,51 @@ def _tangent_at(field: Field, points: Array, normals: Array, scale: Array) -> Cu
     return jet
 
 
-def _volume(
-    jet: Callable[[Callable[[Tensor], Tensor], Tensor, Tensor], tuple[Tensor, Tensor, Tensor]],
-) -> Callable[[Field, Array, Array, Array], CubeJet]:
-    """An operator that takes all from one neighbourhood, for each order of derivative."""
+def _for_each_order(jet: Callable[[Field, Array, Array], CubeJet]) -> Operator:
+    """An operator that takes all from one neighbourhood, asked for each order of derivative."""
 
     def both(field: Field, points: Array, first: Array, second: Array) -> CubeJet:
-        at = field.tensor(points)
-        with torch.no_grad():
-            value, gradient, hessian = _arrays(jet(field.evaluate, at, field.tensor(first)))
-            if not np.array_equal(first, second):
-                _, _, hessian = _arrays(jet(field.evaluate, at, field.tensor(second)))
+        value, gradient, hessian = jet(field, points, first)
+        if not np.array_equal(first, second):
+            _, _, hessian = jet(field, points, second)
         return value, gradient, hessian
 
     return both
+
+
+def _in_torch(
+    jet: Callable[[Callable[[Tensor], Tensor], Tensor, Tensor], tuple[Tensor, Tensor, Tensor]],
+) -> Callable[[Field, Array, Array], CubeJet]:
+    def in_torch(field: Field, points: Array, scale: Array) -> CubeJet:
+        with torch.no_grad():
+            return _arrays(jet(field.evaluate, field.tensor(points), field.tensor(scale)))
+
+    return in_torch
+
+
+def _on_lattices(field: Field, points: Array, scale: Array) -> CubeJet:
+    """On lattices that the points share; where there can be none, each on its own."""
+
+    def values(at: Array) -> NDArray[np.float32]:
+        return field.evaluate(field.tensor(at)).cpu().numpy()
+
+    value, gradient = np.empty(len(points)), np.empty((len(points), 3))
+    hessian = np.empty((len(points), 3, 3))
+    shared = (np.abs(points) <= 1).all(axis=1) & (scale >= SMALLEST_LATTICE_SCALE)
+    rounded = np.where(shared, nearest_lattice_scale(scale), 0.0)
+    for each in np.unique(rounded[shared]):
+        rows = np.flatnonzero(rounded == each)
+        value[rows], gradient[rows], hessian[rows] = lattice_jet(values, points[rows], each)
+    alone = np.flatnonzero(~shared)
+    for start in range(0, len(alone), POINTS_PER_CHUNK):
+        rows = alone[start : start + POINTS_PER_CHUNK]
+        value[rows], gradient[rows], hessian[rows] = _on_own_lattice(
+            field, points[rows], scale[rows]
+        )
+    return value, gradient, hessian
+
+
+_on_own_lattice = _in_torch(lambda f, x, s: polynomial_jet(f, x, s, lattice_stencil()))
 
 
 def _autodiff(field: Field, points: Array, _first: Array, _second: Array) -> CubeJet:
@@ -235,11 +280,14 @@ def _arrays(jet: tuple[Tensor, Tensor, Tensor]) -> CubeJet:
     return value, gradient, hessian
 
 
-OPERATORS: dict[str, Callable[[Field, Array, Array, Array], CubeJet]] = {
+OPERATORS: dict[str, Operator] = {
     "polynomial": _tangent,
-    "polynomial-volume": _volume(lambda f, x, s: polynomial_jet(f, x, s, two_shell_stencil())),
-    "polynomial-random": _volume(random_samples_jet),
-    "finite-difference": _volume(finite_difference_jet),
+    "polynomial-volume": _for_each_order(
+        _in_torch(lambda f, x, s: polynomial_jet(f, x, s, two_shell_stencil()))
+    ),
+    "polynomial-lattice": _for_each_order(_on_lattices),
+    "polynomial-random": _for_each_order(_in_torch(random_samples_jet)),
+    "finite-difference": _for_each_order(_in_torch(finite_difference_jet)),
     "autodiff": _autodiff,
     "mesh": _mesh,
 }
