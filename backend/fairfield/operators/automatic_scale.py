@@ -321,7 +321,9 @@ def _samples(probes: _Probes) -> list[Rows]:
     As many as make `NEIGHBOURS` of them reach two radii far.
     """
     count = len(probes)
-    distance, _ = cKDTree(probes.points).query(probes.points, k=[min(NEIGHBOURS, count)])
+    distance, _ = cKDTree(probes.points).query(
+        probes.points, k=[min(NEIGHBOURS, count)], workers=thread_count()
+    )
     spread = float(np.median(distance))
     order = np.random.default_rng(0).permutation(count)
     radii = [float(np.median(np.hypot(scale, probes.facets))) for scale in STEPS]
@@ -394,18 +396,24 @@ def _averages(probes: _Probes, ladder: _Ladder, samples: list[Rows]) -> tuple[Ar
                 probes.points, k=min(NEIGHBOURS, found), workers=thread_count()
             )
             near = sample[near]
-        # What stands on the other side of a thin wall has no say.
-        side = normals[min(index, EVERYWHERE)]
-        weights = np.exp(-(distance**2) / (2 * np.hypot(scale, probes.facets)[:, None] ** 2)) + 1e-9
+        radius = np.hypot(scale, probes.facets)
+        weights = np.exp(-(distance**2) / (2 * radius[:, None] ** 2)) + 1e-9
         weights *= ladder.measured[index, near]
+        # What stands on the other side of a thin wall has none.
+        side = normals[min(index, EVERYWHERE)]
         weights *= np.einsum("nki,ni->nk", side[near], side) > 0
         weights /= np.maximum(weights.sum(axis=1, keepdims=True), 1e-300)
-        turn = ((ladder.normals[index + 1] - ladder.normals[index]) ** 2).sum(axis=1)
-        bend = ((ladder.shapes[index + 1] - ladder.shapes[index]) ** 2).sum(axis=(1, 2))
-        height = ladder.heights[index + 1] ** 2
-        for means, squares in ((turns[index], turn), (bends[index], bend)):
-            means[:] = (weights * squares[near]).sum(axis=1)
-        departures[index + 1] = (weights * height[near]).sum(axis=1)
+        squares = np.stack(
+            [
+                ((ladder.normals[index + 1] - ladder.normals[index]) ** 2).sum(axis=1),
+                ((ladder.shapes[index + 1] - ladder.shapes[index]) ** 2).sum(axis=(1, 2)),
+                ladder.heights[index + 1] ** 2,
+            ],
+            axis=1,
+        )
+        turns[index], bends[index], departures[index + 1] = np.einsum(
+            "nk,nkc->cn", weights, squares[near]
+        )
     return turns, bends, departures
 
 
@@ -462,7 +470,7 @@ def _average_height(
 ) -> Array:
     """Mean (M,) of the heights of those probes that are vertices, within about a radius (M,)."""
     count = min(AVERAGED_VERTICES, len(vertices))
-    distance, near = cKDTree(points[vertices]).query(points, k=count)
+    distance, near = cKDTree(points[vertices]).query(points, k=count, workers=thread_count())
     near = vertices[near.reshape(len(points), -1)]
     weights = np.exp(-(distance.reshape(near.shape) ** 2) / (2 * radius[:, None] ** 2)) + 1e-9
     return (weights * heights[near]).sum(axis=1) / weights.sum(axis=1)
