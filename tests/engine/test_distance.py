@@ -7,8 +7,9 @@ from pathlib import Path
 import igl
 import numpy as np
 import pytest
-from fairfield.distance import SignedDistance, morton_order
+from fairfield.distance import LibiglTree, SignedDistance, morton_order
 from fairfield.errors import Cancelled
+from fairfield.fused import TriangleTree
 from fairfield.mesh import TriangleMesh, repair
 from fairfield.normalization import Normalization
 from shapes import icosphere
@@ -130,6 +131,58 @@ def test_distances_to_every_triangle_one_by_one(shared_data: Path, name: str) ->
     ]
     found = SignedDistance(repair(mesh).mesh)(points)
     np.testing.assert_allclose(np.abs(found), np.min(expected, axis=1), atol=1e-9)
+
+
+@pytest.mark.parametrize("count", [1, 16, 17, 300, 5000])
+def test_the_kernels_find_what_libigl_finds(count: int) -> None:
+    random = np.random.default_rng(count)
+    corners = random.uniform(-1, 1, (count, 1, 3)) + random.normal(0, 0.05, (count, 3, 3))
+    mesh = TriangleMesh(corners.reshape(-1, 3), np.arange(3 * count).reshape(-1, 3))
+    points = random.uniform(-1.2, 1.2, (4000, 3))
+    points[:500] = corners[random.integers(count, size=500), random.integers(3, size=500)]
+    found = TriangleTree(mesh.vertices, mesh.triangles, threads=2).nearest(points)
+    np.testing.assert_allclose(found, LibiglTree(mesh).nearest(points), atol=1e-9)
+
+
+@pytest.mark.parametrize("width", [0, 1e-12, 1e-8])
+def test_triangles_thin_as_a_line_are_one(width: float) -> None:
+    random = np.random.default_rng(0)
+    start, end = random.uniform(-1, 1, (2, 40, 3))
+    between = start + random.random((40, 1)) * (end - start) + width * random.random((40, 3))
+    triangles = np.arange(120).reshape(-1, 3)
+    points = random.uniform(-1.2, 1.2, (1000, 3))
+    found = TriangleTree(
+        np.stack([start, between, end], axis=1).reshape(-1, 3), triangles.astype(np.int32), 1
+    ).nearest(points)
+    ways = end - start
+    share = ((points[:, None] - start) * ways).sum(axis=2) / (ways**2).sum(axis=1)
+    feet = start + share.clip(0, 1)[:, :, None] * ways
+    expected = np.linalg.norm(points[:, None] - feet, axis=2).min(axis=1)
+    np.testing.assert_allclose(
+        np.linalg.norm(points - found, axis=1), expected, atol=1e-9 + 2 * width
+    )
+
+
+def test_an_answer_depends_neither_on_the_others_nor_on_threads() -> None:
+    # On the planes of symmetry of a sphere several triangles are equally near.
+    mesh = _damaged("clean")
+    axis = np.linspace(-1, 1, 17)
+    points = np.stack(np.meshgrid(axis, axis, axis), axis=-1).reshape(-1, 3)
+    tree = TriangleTree(mesh.vertices, mesh.triangles, threads=1)
+    found = tree.nearest(points)
+    order = np.random.default_rng(0).permutation(len(points))
+    np.testing.assert_array_equal(tree.nearest(points[order]), found[order])
+    threads = TriangleTree(mesh.vertices, mesh.triangles, threads=3)
+    np.testing.assert_array_equal(threads.nearest(points), found)
+    np.testing.assert_array_equal(tree.nearest(points[100:101]), found[100:101])
+
+
+def test_no_point_is_nearest_to_a_point_that_is_none() -> None:
+    mesh = _damaged("clean")
+    found = TriangleTree(mesh.vertices, mesh.triangles, 1).nearest(
+        np.array([[0, 0, 1], [np.nan, 0, 0], [0, np.inf, 0], [0, 0, 1]])
+    )
+    np.testing.assert_array_equal(np.isnan(found).any(axis=1), [False, True, True, False])
 
 
 def test_nearest_points_are_on_the_surface_and_at_the_distance() -> None:

@@ -9,15 +9,23 @@ is the reference and the fallback: ask `reason_unavailable` first.
 
 from __future__ import annotations
 
-from .availability import reason_base_unavailable, reason_unavailable, warm_up
+from .availability import (
+    reason_base_unavailable,
+    reason_not_compiled,
+    reason_unavailable,
+    warm_up,
+)
 from .evaluator import FusedBase, FusedEvaluator
 from .trainer import FusedTrainer
+from .triangle_tree import TriangleTree
 
 __all__ = [
     "FusedBase",
     "FusedEvaluator",
     "FusedTrainer",
+    "TriangleTree",
     "reason_base_unavailable",
+    "reason_not_compiled",
     "reason_unavailable",
     "warm_up",
 ]

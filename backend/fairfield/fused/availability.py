@@ -15,12 +15,13 @@ from .evaluator import FusedEvaluator
 from .layout import TILE, hash_grid
 from .loading import KernelsUnavailableError, keep_compiled, load_kernels, stop_caching
 from .trainer import FusedTrainer
+from .triangle_tree import TriangleTree
 
 
 def reason_unavailable(module: NeuralField) -> str | None:
     """Return why the fused kernels cannot be used for a field, as one sentence, or None."""
     reason = _unsupported(module)
-    return _reason_not_compiled() if reason is None else reason
+    return reason_not_compiled() if reason is None else reason
 
 
 def reason_base_unavailable(module: NeuralField) -> str | None:
@@ -28,7 +29,7 @@ def reason_base_unavailable(module: NeuralField) -> str | None:
     values = module.base.values
     if values.device.type != "cpu" or values.dtype != torch.float32 or values.ndim != 3:
         return "The kernels need a base in space, in float32 on the CPU."
-    return _reason_not_compiled()
+    return reason_not_compiled()
 
 
 def warm_up(threads: int) -> str | None:
@@ -37,7 +38,7 @@ def warm_up(threads: int) -> str | None:
     Returns why they cannot be used on this machine, as one sentence, or None. Fields are fitted
     with plain torch then.
     """
-    reason = _reason_not_compiled()
+    reason = reason_not_compiled()
     if reason is None:
         _rehearse(threads)
     return reason
@@ -68,7 +69,8 @@ def _unsupported(module: NeuralField) -> str | None:
 
 
 @functools.cache
-def _reason_not_compiled() -> str | None:
+def reason_not_compiled() -> str | None:
+    """Return why the kernels cannot be used at all on this machine, or None."""
     try:
         load_kernels()
         try:
@@ -85,7 +87,7 @@ def _reason_not_compiled() -> str | None:
 
 
 def _rehearse(threads: int) -> None:
-    """Use every kernel once on a tiny field, which compiles it or loads it from the cache."""
+    """Use every kernel once on something tiny, which compiles it or loads it from the cache."""
     state = torch.get_rng_state()
     try:
         module = NeuralField(
@@ -104,3 +106,4 @@ def _rehearse(threads: int) -> None:
     trainer.gradients(points, ones, ones)
     trainer.step(points, ones, ones, 0.0, 0.0)
     trainer.step_on(points, lambda values: (0.0, values), 0.0, 0.0)
+    TriangleTree(np.eye(3), np.array([[0, 1, 2]], np.int32), threads).nearest(np.zeros((1, 3)))

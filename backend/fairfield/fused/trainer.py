@@ -162,31 +162,10 @@ class FusedTrainer:
         decoder: DecoderArrays,
     ) -> tuple[float, DecoderArrays]:
         """Return the loss and the decoder's gradient; leave what the table's needs in buffers."""
-        points = np.ascontiguousarray(points, np.float32)
-        targets = np.ascontiguousarray(targets, np.float32)
-        weights = np.ascontiguousarray(weights, np.float32)
-        self._reserve(-(-len(points) // self._kernels.BLOCK), decoder)
-        table = table_array(self._module)
-        groups = len(self._losses)
-
-        def train(share: int) -> None:
-            self._kernels.train_groups(
-                *share_bounds(share, self._threads, groups),
-                _BLOCKS_PER_GROUP,
-                points,
-                targets,
-                weights,
-                self._levels,
-                table,
-                decoder,
-                self._unit,
-                self._upstream,
-                self._group_gradients,
-                self._losses,
-            )
-
-        run_shares(self._threads, train)
-        gradient = DecoderArrays(*(array.sum(axis=0) for array in self._group_gradients))
+        self._reserve(len(points), decoder)
+        gradient = self._run_groups(
+            self._kernels.train_groups, points, (targets, weights), decoder, (self._losses,)
+        )
         return float(self._losses.sum() / len(points)), gradient
 
     def _backward_from(
@@ -196,27 +175,38 @@ class FusedTrainer:
         decoder: DecoderArrays,
     ) -> DecoderArrays:
         """Return the decoder's gradient; leave what the table's needs in buffers."""
-        points = np.ascontiguousarray(points, np.float32)
-        slopes = np.ascontiguousarray(slopes, np.float32)
-        self._reserve(-(-len(points) // self._kernels.BLOCK), decoder)
-        table = table_array(self._module)
-        groups = len(self._losses)
+        self._reserve(len(points), decoder)
+        return self._run_groups(self._kernels.backward_groups, points, (slopes,), decoder)
 
-        def back(share: int) -> None:
-            self._kernels.backward_groups(
-                *share_bounds(share, self._threads, groups),
+    def _run_groups(
+        self,
+        kernel: Callable[..., None],
+        points: NDArray[np.float32],
+        values: tuple[NDArray[np.float32], ...],
+        decoder: DecoderArrays,
+        results: tuple[NDArray[np.float64], ...] = (),
+    ) -> DecoderArrays:
+        """Run a kernel on all groups of blocks; return the decoder's gradient."""
+        points = np.ascontiguousarray(points, np.float32)
+        values = tuple(np.ascontiguousarray(array, np.float32) for array in values)
+        table = table_array(self._module)
+
+        def run(share: int) -> None:
+            kernel(
+                *share_bounds(share, self._threads, len(self._losses)),
                 _BLOCKS_PER_GROUP,
                 points,
-                slopes,
+                *values,
                 self._levels,
                 table,
                 decoder,
                 self._unit,
                 self._upstream,
                 self._group_gradients,
+                *results,
             )
 
-        run_shares(self._threads, back)
+        run_shares(self._threads, run)
         return DecoderArrays(*(array.sum(axis=0) for array in self._group_gradients))
 
     def _update_table(self, adam: AdamStep) -> None:
@@ -245,11 +235,12 @@ class FusedTrainer:
     def _adam(self, learning_rate: float) -> AdamStep:
         return AdamStep.at(self._steps, learning_rate, self._betas, self._epsilon)
 
-    def _reserve(self, blocks: int, decoder: DecoderArrays) -> None:
-        """Allocate the buffers between the two halves of a step, for so many blocks of points."""
+    def _reserve(self, points: int, decoder: DecoderArrays) -> None:
+        """Allocate the buffers between the two halves of a step, for so many points."""
+        block = self._kernels.BLOCK
+        blocks = -(-points // block)
         if blocks == self._blocks:
             return
-        block = self._kernels.BLOCK
         groups = -(-blocks // _BLOCKS_PER_GROUP)
         self._unit = np.empty((blocks, 3, block), np.float32)
         self._upstream = np.empty((len(self._levels.scale), blocks, 2, block), np.float32)

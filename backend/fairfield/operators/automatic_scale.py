@@ -25,18 +25,26 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from torch import Tensor
 
+from ..distance import morton_order
 from ..evaluation import Evaluator
 from ..mesh import TriangleMesh
 from ..normalization import HALF_EXTENT_IN_CUBE
-from ..progress import Progress, ProgressCallback, silent
+from ..progress import Progress, ProgressCallback, part, silent
 from ..sampling import surface_samples
+from ..threads import thread_count
 from .polynomial import as_scale, polynomial_jet, two_shell_stencil
 from .tangent import TangentStencil, tangent_jet, tangent_stencil
 
 Array = NDArray[np.float64]
+Rows = NDArray[np.intp]
 
 LADDER = 0.0035 * np.sqrt(2) ** np.arange(13)
 """The scales that are compared, in units of the cube: 0.0035 to 0.22."""
+STEPS = LADDER[:-1] * 2**0.25
+"""Between one scale and the next."""
+EVERYWHERE = len(LADDER) // 2
+"""The place on the ladder that all probes are measured at. At larger scales changes vary so slowly
+that fewer tell them all."""
 PROBES = 1 << 13
 NEIGHBOURS = 48
 INTERPOLATED = 8
@@ -73,6 +81,7 @@ INSIDE = 2e-3
 INSIDE_DEVIATIONS = 5.0
 """Distance from the field's surface (in the cube, and in median distances) from which on a probe
 lies on a part of the mesh that is inside another."""
+AVERAGED_VERTICES = 96
 FEW_VERTICES = 12
 """Fewer vertices than so many, within two scales, do not tell where the surface runs."""
 OFFSET_RADIUS = 1.5
@@ -171,124 +180,259 @@ def choose_scales(
     mesh
         What it was fitted to, in the cube.
     """
-    points, facets, is_vertex = _probes(mesh, random)
-
-    def tensor(array: Array) -> Tensor:
-        return torch.as_tensor(array, dtype=torch.float32, device=evaluator.device)
-
-    def start(rows: Array, scale: float) -> Array:
-        at = tensor(rows)
-        with torch.no_grad():
-            _, gradient, _ = polynomial_jet(
-                evaluator.field, at, as_scale(at, scale), two_shell_stencil()
-            )
-        return _unit(gradient.cpu().numpy())
-
-    def measure(rows: Array, normals: Array, scale: float, stencil: TangentStencil) -> list[Array]:
-        """Height above the smoothed surface, normal and shape operator."""
-        at = tensor(rows)
-        with torch.no_grad():
-            jet = tangent_jet(evaluator.field, at, tensor(normals), as_scale(at, scale), stencil)
-        value, gradient, hessian = (part.cpu().numpy() for part in jet)
-        norm = np.maximum(np.linalg.norm(gradient, axis=1), 1e-6)
-        return [value / norm, _unit(gradient), hessian / norm[:, None, None]]
-
     with evaluator.in_small_parts():
-        kept = _on_surface(evaluator.field(tensor(points)).cpu().double().numpy())
-        if not (kept & is_vertex).any():
-            kept[:] = True
-        points, facets, is_vertex = points[kept], facets[kept], is_vertex[kept]
-        some = points[is_vertex][:1024]
-        height, _, _ = measure(some, start(some, NOISE_SCALE), NOISE_SCALE, tangent_stencil(SPARSE))
-        rough = _spread(height) > NOISE_OF_A_SCAN or np.median(facets) > COARSE_FACETS
-        spacing = DENSE if rough else SPARSE
-
-        heights = np.empty((len(LADDER), len(points)))
-        normals = np.empty((len(LADDER), len(points), 3))
-        shapes = np.empty((len(LADDER), len(points), 3, 3))
+        probes = _probes(mesh, random)
+        values = evaluator.field(_tensor(probes.points, evaluator)).cpu().double().numpy()
+        kept = _on_surface(values)
+        if (kept & probes.is_vertex).any():
+            probes = probes[np.flatnonzero(kept)]
+        spacing = DENSE if _is_rough(evaluator, probes) else SPARSE
+        # Neighbours find each other's corners of the field in the cache.
+        probes = probes[morton_order(probes.points)]
+        ladder = _Ladder(evaluator, probes.points, spacing)
+        samples = _samples(probes)
         # From coarse to fine: the smoother surface tells the finer one where its planes are.
         for index in range(len(LADDER) - 1, -1, -1):
-            scale = float(LADDER[index])
-            stencil = tangent_stencil(spacing if scale > NOISE_SCALE / 2 else SPARSE)
-            for first in range(0, len(points), POINTS_PER_CHUNK):
-                done = (len(LADDER) - 1 - index + first / len(points)) / len(LADDER)
-                progress(Progress(done, "Choosing scales"))
-                rows = slice(first, first + POINTS_PER_CHUNK)
-                frame = (
-                    start(points[rows], scale / 2)
-                    if index == len(LADDER) - 1
-                    else normals[index + 1, rows]
-                )
-                heights[index, rows], normals[index, rows], shapes[index, rows] = measure(
-                    points[rows], frame, scale, stencil
-                )
+            ladder.measure(
+                index,
+                _needed(index, probes.facets, samples),
+                part(progress, *((len(LADDER) - index - np.array([1, 0])) / (len(LADDER) + 1))),
+            )
+        side = float(np.sqrt(2 * np.median(mesh.triangle_areas())))
+        choice = _choose(probes, ladder, samples, side)
+        for index in range(EVERYWHERE + 1, len(LADDER)):
+            ladder.measure(index, np.flatnonzero(choice.for_normal == index), silent)
     progress(Progress(1.0, "Choosing scales"))
-    side = float(np.sqrt(2 * np.median(mesh.triangle_areas())))
-    return _choose(
-        points, facets, is_vertex, heights, normals, shapes, spacing, side, mesh.vertices
+    return _map(probes, ladder, choice, spacing, mesh.vertices)
+
+
+@dataclass(frozen=True, eq=False)
+class _Probes:
+    """Points (M, 3) of a mesh, the size (M,) of the facets there, and which are vertices (M,)."""
+
+    points: Array
+    facets: Array
+    is_vertex: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def __getitem__(self, rows: Rows) -> _Probes:
+        return _Probes(self.points[rows], self.facets[rows], self.is_vertex[rows])
+
+
+class _Ladder:
+    """What is measured of a field at (scales, probes); 0 where nothing was asked.
+
+    Attributes
+    ----------
+    heights, normals, shapes
+        (S, M), (S, M, 3), (S, M, 3, 3) height above the smoothed surface, its normal and its shape
+        operator.
+    measured
+        (S, M) bool.
+    """
+
+    def __init__(self, evaluator: Evaluator, points: Array, spacing: float) -> None:
+        self._evaluator = evaluator
+        self._points = points
+        self._spacing = spacing
+        shape = len(LADDER), len(points)
+        self.heights = np.zeros(shape)
+        self.normals = np.zeros((*shape, 3))
+        self.shapes = np.zeros((*shape, 3, 3))
+        self.measured = np.zeros(shape, bool)
+
+    def measure(self, index: int, rows: Rows, progress: ProgressCallback) -> None:
+        """Measure some probes, unless they were, at one scale of the ladder."""
+        scale = float(LADDER[index])
+        stencil = tangent_stencil(self._spacing if scale > NOISE_SCALE / 2 else SPARSE)
+        rows = rows[~self.measured[index, rows]]
+        for first in range(0, len(rows), POINTS_PER_CHUNK):
+            progress(Progress(first / len(rows), "Choosing scales"))
+            chunk = rows[first : first + POINTS_PER_CHUNK]
+            self.heights[index, chunk], self.normals[index, chunk], self.shapes[index, chunk] = (
+                _measure(
+                    self._evaluator, self._points[chunk], self._planes(index, chunk), scale, stencil
+                )
+            )
+        self.measured[index, rows] = True
+
+    def _planes(self, index: int, rows: Rows) -> Array:
+        """Normals of the tangent planes to measure in: of the larger scale, or found afresh."""
+        normals = np.zeros((len(rows), 3))
+        known = np.zeros(len(rows), bool)
+        if index + 1 < len(LADDER):
+            known = self.measured[index + 1, rows]
+            normals[known] = self.normals[index + 1, rows[known]]
+        if not known.all():
+            normals[~known] = _normals(
+                self._evaluator, self._points[rows[~known]], float(LADDER[index]) / 2
+            )
+        return normals
+
+
+def _normals(evaluator: Evaluator, points: Array, scale: float) -> Array:
+    """Normals (M, 3) of which nothing is known before, by samples all around."""
+    at = _tensor(points, evaluator)
+    with torch.no_grad():
+        _, gradient, _ = polynomial_jet(
+            evaluator.field, at, as_scale(at, scale), two_shell_stencil()
+        )
+    return _unit(gradient.cpu().numpy())
+
+
+def _measure(
+    evaluator: Evaluator, points: Array, planes: Array, scale: float, stencil: TangentStencil
+) -> tuple[Array, Array, Array]:
+    """Height above the smoothed surface (M,), normal (M, 3) and shape operator (M, 3, 3)."""
+    at = _tensor(points, evaluator)
+    with torch.no_grad():
+        jet = tangent_jet(
+            evaluator.field, at, _tensor(planes, evaluator), as_scale(at, scale), stencil
+        )
+    value, gradient, hessian = (part.cpu().numpy() for part in jet)
+    norm = np.maximum(np.linalg.norm(gradient, axis=1), 1e-6)
+    return value / norm, _unit(gradient), hessian / norm[:, None, None]
+
+
+def _tensor(array: Array, evaluator: Evaluator) -> Tensor:
+    return torch.as_tensor(array, dtype=torch.float32, device=evaluator.device)
+
+
+def _is_rough(evaluator: Evaluator, probes: _Probes) -> bool:
+    """Whether the surface needs the dense stencil."""
+    if np.median(probes.facets) > COARSE_FACETS:
+        return True
+    some = probes.points[probes.is_vertex][:1024]
+    height, _, _ = _measure(
+        evaluator,
+        some,
+        _normals(evaluator, some, NOISE_SCALE),
+        NOISE_SCALE,
+        tangent_stencil(SPARSE),
     )
+    return _spread(height) > NOISE_OF_A_SCAN
 
 
-def _choose(
-    points: Array,
-    facets: Array,
-    is_vertex: NDArray[np.bool_],
-    heights: Array,
-    normals: Array,
-    shapes: Array,
-    spacing: float,
-    side: float,
-    mesh_vertices: Array,
-) -> ScaleMap:
-    """Apply the rule to what was measured at (scales, probes)."""
-    turns = ((normals[1:] - normals[:-1]) ** 2).sum(axis=2)
-    bends = ((shapes[1:] - shapes[:-1]) ** 2).sum(axis=(2, 3))
-    departures = np.zeros(heights.shape)
+def _samples(probes: _Probes) -> list[Rows]:
+    """For each step of the ladder the probes that stand for all where changes are averaged.
+
+    As many as make `NEIGHBOURS` of them reach two radii far.
+    """
+    count = len(probes)
+    distance, _ = cKDTree(probes.points).query(
+        probes.points, k=[min(NEIGHBOURS, count)], workers=thread_count()
+    )
+    spread = float(np.median(distance))
+    order = np.random.default_rng(0).permutation(count)
+    radii = [float(np.median(np.hypot(scale, probes.facets))) for scale in STEPS]
+    return [
+        order[: int(np.clip(count * (spread / (2 * radius)) ** 2, 256, count))] for radius in radii
+    ]
+
+
+def _needed(index: int, facets: Array, samples: list[Rows]) -> Rows:
+    """The probes to be measured at a scale before there is a choice."""
+    if index > EVERYWHERE:
+        return samples[index - 1]
+    # A scale is not considered below the size of the facets, but the one above is compared to it.
+    return np.flatnonzero((FACET_SHARE * facets <= LADDER[index + 1]) | (index == EVERYWHERE))
+
+
+@dataclass(frozen=True, eq=False)
+class _Choice:
+    """Places on the ladder (M,), and the errors to be expected there (M,)."""
+
+    for_normal: NDArray[np.intp]
+    for_curvature: NDArray[np.intp]
+    normal_error: Array
+    curvature_error: Array
+
+
+def _choose(probes: _Probes, ladder: _Ladder, samples: list[Rows], side: float) -> _Choice:
+    """Apply the rule to what was measured."""
+    turns, bends, departures = _averages(probes, ladder, samples)
     first_average = min(FIRST_AVERAGE * side, LARGEST_FIRST_AVERAGE)
     reference = max(1, int(np.searchsorted(LADDER, first_average)))
-    distance, _ = cKDTree(points).query(points, k=min(NEIGHBOURS, len(points)))
-    spread = float(np.median(distance[:, -1]))
-    order = np.random.default_rng(0).permutation(len(points))
-    for index, scale in enumerate(LADDER[:-1] * 2**0.25):
-        radius = np.hypot(scale, facets)
-        # As many probes as make the neighbours reach two radii far.
-        count = int(
-            np.clip(len(points) * (spread / (2 * np.median(radius))) ** 2, 256, len(points))
-        )
-        chosen = order[:count]
-        distance, near = cKDTree(points[chosen]).query(points, k=min(NEIGHBOURS, count))
-        near = chosen[near]
-        weights = np.exp(-(distance**2) / (2 * radius[:, None] ** 2)) + 1e-9
-        weights *= np.einsum("nki,ni->nk", normals[index, near], normals[index]) > 0
-        weights /= np.maximum(weights.sum(axis=1, keepdims=True), 1e-300)
-        turns[index] = (weights * turns[index, near]).sum(axis=1)
-        bends[index] = (weights * bends[index, near]).sum(axis=1)
-        departures[index + 1] = (weights * heights[index + 1, near] ** 2).sum(axis=1)
     turn, bend = _both_ways(turns), _both_ways(bends)
-    size = (shapes[len(LADDER) // 2] ** 2).sum(axis=(1, 2))
+    size = (ladder.shapes[EVERYWHERE] ** 2).sum(axis=(1, 2))
     negligible_bend = NEGLIGIBLE_BEND**2 * np.maximum(size, HALF_EXTENT_IN_CUBE**-2)
     turn_cost = np.log(np.maximum(turn / NEGLIGIBLE_TURN**2, 1.0))
     bend_cost = np.log(np.maximum(bend / negligible_bend, 1.0))
-    too_small = FACET_SHARE * facets > LADDER[:, None]
+    too_small = FACET_SHARE * probes.facets > LADDER[:, None]
     too_small[0], too_small[-1] = True, False  # the first has no change to be judged by
     limit = MORE_DEPARTURE * np.sqrt(departures[reference]) + LEAST_DEPARTURE
     too_large = np.sqrt(departures) > limit
     # Where the facets themselves are larger than that, their size is what can be had.
+    probe = np.arange(len(probes))
     too_large[: reference + 1] = False
-    too_large[too_small.argmin(axis=0), np.arange(len(points))] = False
+    too_large[too_small.argmin(axis=0), probe] = False
 
     impossible = too_small | too_large
     for_normal = _last_valley(np.where(impossible, np.inf, turn_cost + OTHER_QUANTITY * bend_cost))
     for_curvature = _last_valley(
         np.where(impossible, np.inf, bend_cost + OTHER_QUANTITY * turn_cost)
     )
-    probe = np.arange(len(points))
-    height = heights[for_normal, probe]
-    noise = _spread(height[is_vertex])
+    return _Choice(
+        for_normal,
+        for_curvature,
+        np.sqrt(turn[for_normal, probe]),
+        np.sqrt(bend[for_curvature, probe]),
+    )
+
+
+def _averages(probes: _Probes, ladder: _Ladder, samples: list[Rows]) -> tuple[Array, Array, Array]:
+    """Mean squares around each probe: (steps, M) changes of the normal and of the shape operator
+    from each scale to the next, and (scales, M) heights above the smoothed surface."""
+    turns, bends = np.empty((2, len(STEPS), len(probes)))
+    departures = np.zeros((len(LADDER), len(probes)))
+    normals = ladder.normals.astype(np.float32)
+    found = 0
+    for index, (scale, sample) in enumerate(zip(STEPS, samples, strict=True)):
+        if len(sample) != found:
+            found = len(sample)
+            distance, near = cKDTree(probes.points[sample]).query(
+                probes.points, k=min(NEIGHBOURS, found), workers=thread_count()
+            )
+            near = sample[near]
+        radius = np.hypot(scale, probes.facets)
+        weights = np.exp(-(distance**2) / (2 * radius[:, None] ** 2)) + 1e-9
+        weights *= ladder.measured[index, near]
+        # What stands on the other side of a thin wall has none.
+        side = normals[min(index, EVERYWHERE)]
+        weights *= np.einsum("nki,ni->nk", side[near], side) > 0
+        weights /= np.maximum(weights.sum(axis=1, keepdims=True), 1e-300)
+        squares = np.stack(
+            [
+                ((ladder.normals[index + 1] - ladder.normals[index]) ** 2).sum(axis=1),
+                ((ladder.shapes[index + 1] - ladder.shapes[index]) ** 2).sum(axis=(1, 2)),
+                ladder.heights[index + 1] ** 2,
+            ],
+            axis=1,
+        )
+        turns[index], bends[index], departures[index + 1] = np.einsum(
+            "nk,nkc->cn", weights, squares[near]
+        )
+    return turns, bends, departures
+
+
+def _map(
+    probes: _Probes,
+    ladder: _Ladder,
+    choice: _Choice,
+    spacing: float,
+    mesh_vertices: Array,
+) -> ScaleMap:
+    """What is saved of the choice."""
+    points, probe = probes.points, np.arange(len(probes))
+    height = ladder.heights[choice.for_normal, probe]
+    noise = _spread(height[probes.is_vertex])
     # At folds and rims a vertex may be far from what is smooth there: it has little say.
     height = np.clip(height, -3 * noise, 3 * noise)
-    scale = LADDER[for_normal]
-    offset = _average_height(points, height, np.flatnonzero(is_vertex), OFFSET_RADIUS * scale)
+    scale = LADDER[choice.for_normal]
+    vertices = np.flatnonzero(probes.is_vertex)
+    offset = _average_height(points, height, vertices, OFFSET_RADIUS * scale)
     # On the flats of a model from CAD there are no vertices to ask, and those at edges stand out.
     offset[_sparse(mesh_vertices, points, 2 * scale)] = 0
     return ScaleMap(
@@ -296,11 +440,11 @@ def _choose(
             np.ascontiguousarray(array, np.float32)
             for array in (
                 points,
-                normals[for_normal, probe],
+                ladder.normals[choice.for_normal, probe],
                 scale,
-                LADDER[for_curvature],
-                np.sqrt(turn[for_normal, probe]),
-                np.sqrt(bend[for_curvature, probe]),
+                LADDER[choice.for_curvature],
+                choice.normal_error,
+                choice.curvature_error,
                 offset,
                 [noise],
                 [spacing],
@@ -325,8 +469,8 @@ def _average_height(
     points: Array, heights: Array, vertices: NDArray[np.intp], radius: Array
 ) -> Array:
     """Mean (M,) of the heights of those probes that are vertices, within about a radius (M,)."""
-    count = min(2 * NEIGHBOURS, len(vertices))
-    distance, near = cKDTree(points[vertices]).query(points, k=count)
+    count = min(AVERAGED_VERTICES, len(vertices))
+    distance, near = cKDTree(points[vertices]).query(points, k=count, workers=thread_count())
     near = vertices[near.reshape(len(points), -1)]
     weights = np.exp(-(distance.reshape(near.shape) ** 2) / (2 * radius[:, None] ** 2)) + 1e-9
     return (weights * heights[near]).sum(axis=1) / weights.sum(axis=1)
@@ -362,20 +506,15 @@ def _both_ways(changes: Array) -> Array:
     return np.concatenate([both[:1], both])
 
 
-def _probes(
-    mesh: TriangleMesh, random: np.random.Generator
-) -> tuple[Array, Array, NDArray[np.bool_]]:
-    """Points (M, 3), the size (M,) of the facets there, and which are vertices.
-
-    Half lie on vertices, which are dense where there is detail; half are uniform over the area.
-    """
+def _probes(mesh: TriangleMesh, random: np.random.Generator) -> _Probes:
+    """Half of them on vertices, which are dense where there is detail; half uniform by area."""
     facet = facet_sizes(mesh)
     vertices = random.permutation(len(mesh.vertices))[: PROBES // 2]
     largest = np.zeros(len(mesh.vertices))
     for corner in mesh.triangles.T:
         np.maximum.at(largest, corner, facet)
     points, triangles = surface_samples(mesh, PROBES - PROBES // 2, random)
-    return (
+    return _Probes(
         np.concatenate([mesh.vertices[vertices], points]),
         np.concatenate([largest[vertices], facet[triangles]]),
         np.arange(len(vertices) + len(points)) < len(vertices),

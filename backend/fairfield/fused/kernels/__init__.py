@@ -13,7 +13,9 @@ Conventions shared by all modules here:
 from __future__ import annotations
 
 from .entry import (
-    ENTRY_POINTS,
+    ENTRY_POINTS as FIELD_ENTRY_POINTS,
+)
+from .entry import (
     adam_dense,
     backward_groups,
     evaluate_blocks,
@@ -22,15 +24,27 @@ from .entry import (
     train_groups,
     update_levels,
 )
+from .nearest import (
+    TRIANGLE,
+    WIDTH,
+    fill_leaves,
+    nearest_points,
+)
 from .options import BLOCK
+
+ENTRY_POINTS = (*FIELD_ENTRY_POINTS, fill_leaves, nearest_points)
 
 __all__ = [
     "BLOCK",
     "ENTRY_POINTS",
+    "TRIANGLE",
+    "WIDTH",
     "adam_dense",
     "backward_groups",
     "evaluate_blocks",
     "evaluate_lattice_blocks",
+    "fill_leaves",
+    "nearest_points",
     "table_gradient",
     "train_groups",
     "update_levels",

@@ -28,21 +28,25 @@ def interpolate_lattice(lattice: Floats, unit: Floats, values: Floats) -> None:
     weights = np.empty((3, SUPPORT, BLOCK), np.float32)
     for axis in range(ZERO, THREE):
         place_on_axis(unit[axis], nodes, first[axis], weights[axis])
+    row, plane = np.uint64(nodes), np.uint64(nodes * nodes)
     for i in range(LANES):
-        values[i] = np.float32(0)
-    for a in range(ZERO, _SUPPORT):
-        for b in range(ZERO, _SUPPORT):
-            along_a, along_b, along_c = weights[0, a], weights[1, b], weights[2]
-            row_a, row_b = np.uint32(a), np.uint32(b)
-            for i in range(LANES):
-                row = (first[0, i] + row_a) * nodes + first[1, i] + row_b
-                node = np.uint64(np.uint32(row * nodes + first[2, i]))
-                values[i] += (along_a[i] * along_b[i]) * (
-                    along_c[ZERO, i] * flat[node]
-                    + along_c[ONE, i] * flat[node + ONE]
-                    + along_c[TWO, i] * flat[node + TWO]
-                    + along_c[THREE, i] * flat[node + THREE]
-                )
+        # The four nodes along the last axis are neighbours in memory: one vector each time.
+        sum0 = sum1 = sum2 = sum3 = np.float32(0)
+        corner = np.uint64((first[0, i] * nodes + first[1, i]) * nodes + first[2, i])
+        for a in range(ZERO, _SUPPORT):
+            for b in range(ZERO, _SUPPORT):
+                weight = weights[0, a, i] * weights[1, b, i]
+                node = corner + a * plane + b * row
+                sum0 += weight * flat[node]
+                sum1 += weight * flat[node + ONE]
+                sum2 += weight * flat[node + TWO]
+                sum3 += weight * flat[node + THREE]
+        values[i] = (
+            weights[2, 0, i] * sum0
+            + weights[2, 1, i] * sum1
+            + weights[2, 2, i] * sum2
+            + weights[2, 3, i] * sum3
+        )
 
 
 @inlined

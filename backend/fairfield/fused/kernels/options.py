@@ -10,6 +10,7 @@ from numba import config, njit
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
 Indices = NDArray[np.uint32]
 Index = int | np.uint64  # in a kernel always unsigned
 Function = TypeVar("Function", bound=Callable[..., Any])
