@@ -57,9 +57,10 @@ DEEPER = 20.0
 FIRST_AVERAGE = 2.0
 """The scale, in sides of the mesh's triangles, at which most of a scan's noise is averaged away."""
 LARGEST_FIRST_AVERAGE = 0.06
-MORE_DEPARTURE, LEAST_DEPARTURE = 1.5, 0.0015
+MORE_DEPARTURE, TYPICAL_DEPARTURE, LEAST_DEPARTURE = 1.5, 0.15, 2e-4
 """At larger scales the smoothed surface may depart from the raw one by so many times what it does
-there, and by so much (in the cube): more is no noise but features that are lost."""
+there around a probe, by so many times what it does there in the middle of all, and by so much (in
+the cube): more is no noise but features that are lost."""
 NEGLIGIBLE_TURN = np.radians(0.0005)
 NEGLIGIBLE_BEND = 0.0005
 """Changes of the normal (radians) and, relatively, of curvature that are not worth more
@@ -362,7 +363,8 @@ def _choose(probes: _Probes, ladder: _Ladder, samples: list[Rows], side: float) 
     bend_cost = np.log(np.maximum(bend / negligible_bend, 1.0))
     too_small = FACET_SHARE * probes.facets > LADDER[:, None]
     too_small[0], too_small[-1] = True, False  # the first has no change to be judged by
-    limit = MORE_DEPARTURE * np.sqrt(departures[reference]) + LEAST_DEPARTURE
+    averaged = np.sqrt(departures[reference])
+    limit = MORE_DEPARTURE * averaged + TYPICAL_DEPARTURE * np.median(averaged) + LEAST_DEPARTURE
     too_large = np.sqrt(departures) > limit
     # Where the facets themselves are larger than that, their size is what can be had.
     probe = np.arange(len(probes))
