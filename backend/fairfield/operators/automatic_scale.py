@@ -193,11 +193,11 @@ def choose_scales(
         ladder = _Ladder(evaluator, probes.points, spacing)
         samples = _samples(probes)
         # From coarse to fine: the smoother surface tells the finer one where its planes are.
-        for index in range(len(LADDER) - 1, -1, -1):
+        for done, index in enumerate(reversed(range(len(LADDER)))):
             ladder.measure(
                 index,
                 _needed(index, probes.facets, samples),
-                part(progress, *((len(LADDER) - index - np.array([1, 0])) / (len(LADDER) + 1))),
+                part(progress, done / len(LADDER), (done + 1) / len(LADDER)),
             )
         side = float(np.sqrt(2 * np.median(mesh.triangle_areas())))
         choice = _choose(probes, ladder, samples, side)
@@ -292,7 +292,7 @@ def _measure(
         jet = tangent_jet(
             evaluator.field, at, _tensor(planes, evaluator), as_scale(at, scale), stencil
         )
-    value, gradient, hessian = (part.cpu().numpy() for part in jet)
+    value, gradient, hessian = (each.cpu().numpy() for each in jet)
     norm = np.maximum(np.linalg.norm(gradient, axis=1), 1e-6)
     return value / norm, _unit(gradient), hessian / norm[:, None, None]
 
