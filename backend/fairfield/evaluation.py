@@ -47,21 +47,21 @@ class Evaluator:
         Outside the cube, where the network was never trained, the value is that of the nearest
         point of the cube plus the distance to it.
         """
-        if len(points) == 0 or points.abs().max() <= 1:
-            return self._in_cube(points)
-        inside = points.clamp(-1, 1)
-        return self._in_cube(inside) + (points - inside).norm(dim=1)
+        return _beyond_cube(self._field_in_cube, points)
 
-    def _in_cube(self, points: Tensor) -> Tensor:
+    def base(self, points: Tensor) -> Tensor:
+        """Values (N,) of the coarse base at (N, d) points, outside the cube likewise."""
+        return _beyond_cube(self._base_in_cube, points)
+
+    def _field_in_cube(self, points: Tensor) -> Tensor:
         if self._fused is not None:
             return _fused_values(self._fused.field_values, points)
         if self._fused_base is not None:
             values = self._torch_values(lambda part: self._module.correction(part)[:, 0], points)
-            return self.base(points) + self._module.base.cell * values
+            return self._base_in_cube(points) + self._module.base.cell * values
         return self._torch_values(lambda part: self._module(part)[:, 0], points)
 
-    def base(self, points: Tensor) -> Tensor:
-        """Values (N,) of the coarse base at (N, d) points of the cube."""
+    def _base_in_cube(self, points: Tensor) -> Tensor:
         if self._fused_base is not None:
             return _fused_values(self._fused_base, points)
         return self._torch_values(self._module.base, points)
@@ -73,6 +73,13 @@ class Evaluator:
         return self._limit(
             lambda rows: torch.cat([evaluate(part) for part in points.split(rows)]), len(points)
         )
+
+
+def _beyond_cube(evaluate: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:
+    if len(points) == 0 or points.abs().max() <= 1:
+        return evaluate(points)
+    inside = points.clamp(-1, 1)
+    return evaluate(inside) + (points - inside).norm(dim=1)
 
 
 def _fused_values(evaluate: Callable, points: Tensor) -> Tensor:

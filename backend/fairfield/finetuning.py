@@ -7,15 +7,15 @@ a fitted field on with the loss
 
 f0 being the field as it was: keep the value, match the operator's direction. What differs here:
 
-- A field that is smooth to within its own error, which is measured, is handed over to a base of
-  twice the resolution: its smoothed values, interpolated by a spline. There the network, with the
-  noise that it brings, has nothing left to add, and no training came as close to the operator.
-- Any other field is trained with the loss above, so that the network keeps the details; the
-  direction counts only as far as the operator agrees with the field's value. The operator is asked
-  once, beforehand, and grad f is taken by differences over a step so small that within it the field
-  is nearly linear. So a training step needs first derivatives only, and runs in the fit's kernels.
-- The result is compared with the field as it was, and taken back as far as it has moved the surface
-  by more than a limit.
+- A field is handed over to a finer base, if that keeps the surface: the operator's own values on a
+  lattice (`smoothed_lattice`), interpolated by a spline. There the network, with the noise that it
+  brings, has nothing left to add, and no training came as close to the operator.
+- Where the surface has details or edges that such a base cannot hold, the field is trained with the
+  loss above, so that the network keeps them; the direction counts only as far as the operator
+  agrees with the field's value. The operator is asked once, beforehand, and grad f is taken by
+  differences over a step so small that within it the field is nearly linear. So a training step
+  needs first derivatives only, and runs in the fit's kernels. What is learned is taken back as far
+  as it has moved the surface by more than a limit.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import convolve1d
 from torch import Tensor
 
 from .errors import FairfieldError, SettingError
@@ -45,13 +44,14 @@ from .operators import differentiate
 from .operators.differentiation import Scale
 from .progress import Progress, ProgressCallback, part, silent
 from .sampling import surface_points
+from .smoothed_lattice import smoothed_lattice, upsampled
 from .surface_comparison import Reference, SurfaceComparison, cube_values
 from .training import choose_trainer
 
 Floats = NDArray[np.float32]
 State = dict[str, Tensor]
 
-POINTS = 1 << 16
+POINTS = 1 << 15
 """Where the operator is asked."""
 HELD_OUT = 1 << 12
 BATCH = 1 << 12
@@ -72,26 +72,18 @@ VALUE_LENGTH = 0.004
 """An error of the value by this length (cube units) costs as much as a radian of direction."""
 SURFACE_RESOLUTION = 96
 
-SMOOTH_SHARE = 0.3
-"""A field is smooth if, once smoothed, it changes by less than this share of its near-surface error
-when it is smoothed again: what went the first time was noise. Measured on four kinds of field: 0.09
-to 0.19 for sphere, torus and metaballs, 0.8 to 1.2 for scans and shapes with edges."""
-MOST_NOISE = 1.0
-"""What the values of a smooth field may change by, as a share of its near-surface error: all of
-it."""
-MOST_SHIFT = 0.3
-"""The same for another field: errors of independent origin add in squares, and 1 + 0.3^2 is
-1.044^2."""
 MOST_RELATIVE_DISTANCE = 1.05
 """What the distance to a given mesh may grow by."""
+MOST_NOISE, MOST_SHIFT = 1.0, 0.3
+"""Without a mesh: what the values near the surface may change by, in units of their error, when a
+field is handed over, and when it is trained. Errors of independent origin add in squares:
+1 + 0.3^2 is 1.044^2."""
+USUAL_DEVIATION, LARGE_DEVIATION = 1.0, 4.0
+"""What the mean and the 99th percentile may grow by on a rough mesh, in units of its roughness."""
 SHARES = (1.0, 0.85, 0.7, 0.5, 0.35, 0.25, 0.15, 0.0)
-"""Of the change; the first that keeps the limits is kept."""
-LEAST_SMOOTHING = 0.5
-"""Share of the smoothing below which a field is trained instead."""
-
-LARGEST_BASE = 192
-SMOOTHING_REACH = 2
-"""Nodes of the lattice on each side that the values are smoothed over."""
+"""Of what was learned; the first that keeps the limits is kept."""
+BASE_RESOLUTION = 160
+"""Of the base that a field is handed over to, at least."""
 
 # Four differences along the diagonals of a cube give the gradient of a linear function exactly.
 TETRAHEDRON = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) / math.sqrt(3)
@@ -108,9 +100,9 @@ class FinetuneReport:
     scale
         Median scale of the operator, in the mesh's own units.
     handed_over
-        Whether the field was smooth enough for its values to be handed over to a finer base.
+        Whether the operator's values were handed over to a finer base, instead of training.
     steps, kept_share
-        Training steps done, and the share of the change, by training or smoothing, that was kept.
+        Training steps done, and the share of what was learned that was kept.
     normal_error_before, normal_error_after
         Mean angle in degrees between autodiff's normals and the operator's on the field as it was,
         at points that were not trained on.
@@ -148,6 +140,8 @@ class Lesson:
         (N, 3), (N,) and (N, 3).
     trust
         (N,) weight of the normals, 0 to 1.
+    change
+        (N,) what the operator's values differ by from the field's.
     scale
         The operator's median scale.
     """
@@ -156,6 +150,7 @@ class Lesson:
     values: Floats
     normals: Floats
     trust: Floats
+    change: Floats
     scale: float
 
     def rows(self, rows: slice) -> Lesson:
@@ -165,6 +160,7 @@ class Lesson:
             self.values[rows],
             self.normals[rows],
             self.trust[rows],
+            self.change[rows],
             self.scale,
         )
 
@@ -193,8 +189,8 @@ def finetune(
     Parameters
     ----------
     mesh
-        What the field was fitted to. With it the distance to the mesh is measured, and grows by no
-        more than 5 %; without it the surface is compared with that of the field as it was.
+        What the field was fitted to. With it the distance to the mesh is measured, and limited;
+        without it the surface is compared with that of the field as it was. See `Limits`.
     scale, operator
         Of the operator that teaches; see `fairfield.differentiate`.
     normal_weight
@@ -203,9 +199,10 @@ def finetune(
         The length, in the mesh's own units, whose error in the value costs as much as a radian of
         direction.
     hand_over
-        Whether a smooth field may be handed over to a finer base; without it, it is trained.
+        Whether the field may be handed over to a finer base; without it, or with another operator
+        than "polynomial", it is trained.
     seed
-        Of the points. The same seed gives the same field.
+        Of the points that it is trained and measured at. The same seed gives the same field.
 
     Raises
     ------
@@ -237,22 +234,24 @@ def finetune(
     limits = Limits(field, mesh is not None, reference, held_out.points)
     clock.append(time.perf_counter())
 
-    progress(Progress(0.2, "Smoothing"))
-    steps, kept_share, handed_over = 0, 1.0, False
-    successor = _successor(field, limits.error) if hand_over else None
-    if successor is not None:
-        module, unsmoothed = successor
-        tuned = Field(module, field.normalization, field.report, field.scale_map)
-        kept_share = _take_back(module, unsmoothed, partial(limits.kept_by, tuned, MOST_NOISE))
-        handed_over = kept_share >= LEAST_SMOOTHING
-    if not handed_over:
-        taught = _ask(field, surface, POINTS, scale, operator, random, part(progress, 0.25, 0.5))
+    steps, kept_share = 0, 1.0
+    error_before = _normal_error(field, held_out)
+    tuned = None
+    if hand_over and operator == "polynomial" and limits.may_be_kept(held_out.change):
+        tuned = _handed_over(field, scale, part(progress, 0.2, 0.5))
+        error_after = _normal_error(tuned, held_out)
+        if error_after > error_before or not limits.kept_by_smoothed(tuned):
+            tuned = None
+    handed_over = tuned is not None
+    if tuned is None:
+        taught = _ask(field, surface, POINTS, scale, operator, random, part(progress, 0.5, 0.7))
         module = copy.deepcopy(field.module)
         tuned = Field(module, field.normalization, field.report, field.scale_map)
-        steps = _train(module, taught, held_out, normal_weight, length, part(progress, 0.5, 0.9))
+        steps = _train(module, taught, held_out, normal_weight, length, part(progress, 0.7, 0.9))
         kept_share = _take_back(
-            module, field.module.state_dict(), partial(limits.kept_by, tuned, MOST_SHIFT)
+            module, field.module.state_dict(), partial(limits.kept_by_trained, tuned)
         )
+        error_after = _normal_error(tuned, held_out)
     clock.append(time.perf_counter())
 
     progress(Progress(0.92, "Measuring what was kept"))
@@ -262,8 +261,8 @@ def finetune(
         handed_over=handed_over,
         steps=steps,
         kept_share=kept_share,
-        normal_error_before=_normal_error(field, held_out),
-        normal_error_after=_normal_error(tuned, held_out),
+        normal_error_before=error_before,
+        normal_error_after=error_after,
         reference="field" if mesh is None else "mesh",
         before=before,
         after=after,
@@ -282,25 +281,60 @@ class Limits:
 
     With the mesh at hand: the distance to it, mean and 99th percentile, at most 1.05 times that
     before. Without: the mean change of the value near the surface, against the field's own error.
+
+    No smooth surface is nearer to a mesh than the mesh's facets are deep and its vertices noisy. So
+    what is handed over may in any case move away by the roughness of the mesh in the mean, and by
+    four times that in the 99th percentile. Features that are lost show in the latter.
     """
 
     def __init__(
         self, field: Field, mesh_given: bool, reference: Reference, points: Floats
     ) -> None:
-        self.error = HALF_EXTENT_IN_CUBE * field.report.near_surface_error
         self._mesh_given = mesh_given
         self._reference = reference
         self._points = points.astype(np.float64)
         self._values = cube_values(field, self._points)
-        self._distances = _mean_and_99(reference.values_at_samples(field))
+        if mesh_given:
+            before = _mean_and_99(reference.values_at_samples(field))
+            self._trained = self._smoothed = MOST_RELATIVE_DISTANCE * before
+        else:
+            before = np.array([field.report.near_surface_error])
+            self._trained, self._smoothed = MOST_SHIFT * before, MOST_NOISE * before
+        self._before = before
+        rough = np.array([USUAL_DEVIATION, LARGE_DEVIATION])[: len(before)] * roughness(field)
+        self._smoothed = np.maximum(self._smoothed, before + rough)
 
-    def kept_by(self, tuned: Field, most_shift: float) -> bool:
-        """Whether a tuned field keeps them."""
+    def may_be_kept(self, change: Floats) -> bool:
+        """Whether the operator's values can keep them, if they change a field's values by this.
+
+        What is near the reference before and after has moved by no more than both together.
+        """
+        moved = _mean_and_99(np.abs(change.astype(np.float64))) / HALF_EXTENT_IN_CUBE
+        return bool((moved[: len(self._before)] <= self._before + self._smoothed).all())
+
+    def kept_by_trained(self, tuned: Field) -> bool:
+        """Whether a field that was trained keeps them."""
+        return bool((self._departure(tuned) <= self._trained).all())
+
+    def kept_by_smoothed(self, tuned: Field) -> bool:
+        """Whether a field that was handed over to the operator's values keeps them."""
+        return bool((self._departure(tuned) <= self._smoothed).all())
+
+    def _departure(self, tuned: Field) -> NDArray[np.float64]:
+        """In half-extents."""
         if self._mesh_given:
-            distances = _mean_and_99(self._reference.values_at_samples(tuned))
-            return bool((distances <= MOST_RELATIVE_DISTANCE * self._distances).all())
-        shift = np.abs(cube_values(tuned, self._points) - self._values).mean()
-        return bool(shift <= most_shift * self.error)
+            return _mean_and_99(self._reference.values_at_samples(tuned))
+        shift = np.abs(cube_values(tuned, self._points) - self._values)
+        return np.array([shift.mean() / HALF_EXTENT_IN_CUBE])
+
+
+def roughness(field: Field) -> float:
+    """Return how far the mesh's vertices lie from the operator's surface, in half-extents.
+
+    By their noise, and because the corners of facets stand out.
+    """
+    offset = np.median(np.abs(field.scale_map.offset)) / HALF_EXTENT_IN_CUBE
+    return float(np.hypot(field.report.noise, offset))
 
 
 def _mean_and_99(distances: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -362,57 +396,25 @@ def _ask(
         values[answered].astype(np.float32),
         jets.normals[answered].astype(np.float32),
         (1 / (1 + (change[answered] / error) ** 2)).astype(np.float32),
+        change[answered].astype(np.float32),
         float(np.median(jets.scale[answered])) / unit,
     )
 
 
-def _successor(field: Field, error: float) -> tuple[NeuralField, State] | None:
-    """A field with the given one's values, smoothed, in a base of twice the resolution.
-
-    Its network adds nothing. The second part of the result is its state with the values as they
-    are. What smooths is the constant term of a local quadratic
-    fit on the lattice, axis by axis (Savitzky and Golay 1964).
-
-    Returns None if smoothing once more changes the values near the surface by more than a share of
-    the field's error: then there are details that would be lost.
-    """
+def _handed_over(field: Field, scale: Scale, progress: ProgressCallback) -> Field:
+    """A field of the operator's values, in a base of its own; its network adds nothing."""
     config = field.module.config
-    resolution = config.base_resolution
-    if 2 * resolution - 1 <= LARGEST_BASE:
-        resolution = 2 * resolution - 1
+    resolution = max(BASE_RESOLUTION, config.base_resolution)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
         module = NeuralField(replace(config, base_resolution=resolution))
-    values = field.evaluate(module.base.nodes().float().to(field.device)).cpu().numpy()
-    lattice = values.astype(np.float64).reshape([resolution] * 3)
-    window = _quadratic_window(SMOOTHING_REACH)
-    module.base.values.copy_(torch.from_numpy(lattice))
-    lattice = _smoothed(lattice, window)
-    near = np.abs(lattice) < 1.5 * module.base.cell
-    if np.abs(_smoothed(lattice, window) - lattice)[near].mean() > SMOOTH_SHARE * error:
-        return None
     module.encoding.load_state_dict(field.module.encoding.state_dict())
     module.decoder.load_state_dict(field.module.decoder.state_dict())
-    with torch.no_grad():
-        *_, output = module.decoder.layers
-        for parameter in output.parameters():
-            parameter.zero_()
-    module.to(field.device)
-    state = copy.deepcopy(module.state_dict())
-    module.base.values.copy_(torch.from_numpy(lattice))
-    return module, state
-
-
-def _smoothed(lattice: NDArray[np.float64], window: NDArray[np.float64]) -> NDArray[np.float64]:
-    for axis in range(lattice.ndim):
-        lattice = convolve1d(lattice, window, axis=axis, mode="nearest")
-    return lattice
-
-
-def _quadratic_window(reach: int) -> NDArray[np.float64]:
-    """Weights of 2 reach + 1 neighbours: the value in the middle of the quadratic through them."""
-    along = np.arange(-reach, reach + 1)
-    return np.linalg.pinv(np.vander(along, 3))[-1]
+    *_, output = module.decoder.layers
+    for parameter in output.parameters():
+        torch.nn.init.zeros_(parameter)
+    lattice = smoothed_lattice(field, scale, progress)
+    module.base.values.copy_(torch.from_numpy(upsampled(lattice, resolution)))
+    return Field(module.to(field.device), field.normalization, field.report, field.scale_map)
 
 
 def _train(
@@ -506,7 +508,8 @@ def _take_back(module: NeuralField, before: State, acceptable: Callable[[], bool
 
 def _normal_error(field: Field, held_out: Lesson) -> float:
     """Mean angle in degrees between autodiff's normals and the operator's."""
-    points = field.normalization.from_cube(held_out.points.astype(np.float64))
-    normals = differentiate(field, points, operator="autodiff").normals
+    points = field.tensor(held_out.points).requires_grad_()
+    (gradient,) = torch.autograd.grad(field.evaluate_module(points).sum(), points)
+    normals = torch.nn.functional.normalize(gradient, dim=1).cpu().double().numpy()
     chord = np.linalg.norm(normals - held_out.normals, axis=1)
-    return float(np.degrees(np.nanmean(2 * np.arcsin(np.clip(chord / 2, 0, 1)))))
+    return float(np.degrees((2 * np.arcsin(np.clip(chord / 2, 0, 1))).mean()))

@@ -11,6 +11,7 @@ import torch
 from fairfield.errors import Cancelled, SettingError
 from fairfield.fields import KINDS
 from fairfield.finetuning import DIFFERENCE, Lesson, direction_and_value_loss
+from fairfield.study.shapes import load_shapes
 from shapes import angles_in_degrees, torus
 
 
@@ -20,35 +21,65 @@ def torus_mesh() -> fairfield.TriangleMesh:
     return fairfield.TriangleMesh(vertices, triangles)
 
 
+def _known(shared_data: Path, name: str) -> tuple[fairfield.TriangleMesh, np.ndarray, np.ndarray]:
+    """A public shape, and some points of its exact surface with their normals."""
+    (shape,) = load_shapes(shared_data / "analytic", name)
+    some = np.random.default_rng(0).permutation(len(shape.points))[:2000]
+    return shape.mesh, shape.points[some], shape.normals[some]
+
+
 def _autodiff_error(field: fairfield.Field, points: np.ndarray, normals: np.ndarray) -> float:
     jets = fairfield.differentiate(field, points, operator="autodiff")
     return float(angles_in_degrees(jets.normals, normals).mean())
 
 
 @pytest.mark.parametrize(
-    "shape", ["sphere", "torus", pytest.param("metaballs", marks=pytest.mark.slow)]
+    ("shape", "kind"),
+    [
+        ("sphere", "hash-grid"),
+        ("torus", "dense-grid"),
+        pytest.param("torus", "hash-grid", marks=pytest.mark.slow),
+        pytest.param("metaballs", "hash-grid", marks=pytest.mark.slow),
+        pytest.param("metaballs", "dense-grid", marks=pytest.mark.slow),
+        pytest.param("metaballs", "tri-plane", marks=pytest.mark.slow),
+    ],
 )
-def test_normals_by_autodiff_come_close_to_the_operator_s(shared_data: Path, shape: str) -> None:
-    data = np.load(shared_data / "analytic" / f"{shape}_clean.npz")
-    vertices, normals = data["vertices"].astype(float), data["normals"].astype(float)
-    mesh = fairfield.TriangleMesh(vertices, data["faces"])
-    field = fairfield.fit(mesh)
+def test_normals_by_autodiff_are_as_good_as_the_operator_s(
+    shared_data: Path, shape: str, kind: str
+) -> None:
+    mesh, points, normals = _known(shared_data, f"{shape}_clean")
+    field = fairfield.fit(mesh, kind=kind)
     tuned = fairfield.finetune(field, mesh)
-    some = np.random.default_rng(0).permutation(len(vertices))[:2000]
-    points, normals = vertices[some], normals[some]
-    stencil = fairfield.differentiate(
-        field, points, operator="polynomial-volume", scale=0.015 * field.normalization.half_extent
-    )
+    teacher = angles_in_degrees(fairfield.differentiate(field, points).normals, normals).mean()
     after = _autodiff_error(tuned, points, normals)
-    # Measured: 0.63 and 0.75 times.
-    assert after < 0.85 * _autodiff_error(field, points, normals)
-    # Measured: 1.6 and 1.8 times the error of a quadric fitted at a scale of 0.015.
-    assert after < 2.5 * angles_in_degrees(stencil.normals, normals).mean()
+    # Measured: 1.2 to 1.4 times the operator's, at most 0.2 times that before.
+    assert after < 1.5 * teacher
+    assert after < 0.4 * _autodiff_error(field, points, normals)
     report = tuned.report.finetuning
     assert report is not None
-    assert report["after"]["distance_mean"] < 1.05 * report["before"]["distance_mean"]
-    assert report["after"]["distance_99"] < 1.05 * report["before"]["distance_99"]
+    assert report["handed_over"]
+    # The other fields follow the facets more closely than any smooth surface: the exact torus is at
+    # a mean distance of 6.3e-5 and a 99th percentile of 1.7e-4.
+    least = (0.0, 0.0) if kind == "hash-grid" else (4e-5, 1.2e-4)
+    for name, smooth in zip(("distance_mean", "distance_99"), least, strict=True):
+        assert report["after"][name] < max(1.05 * report["before"][name], smooth)
     assert report["after"]["iou"] > 0.999
+
+
+@pytest.mark.parametrize("name", ["sphere_coarse", "torus_noise0p3"])
+def test_a_coarse_or_noisy_mesh_gets_the_smooth_surface_it_stands_for(
+    shared_data: Path, name: str
+) -> None:
+    mesh, points, normals = _known(shared_data, name)
+    field = fairfield.fit(mesh, "draft")
+    tuned = fairfield.finetune(field, mesh)
+    teacher = angles_in_degrees(fairfield.differentiate(field, points).normals, normals).mean()
+    after = _autodiff_error(tuned, points, normals)
+    assert after < 2.5 * teacher
+    assert after < 0.15 * _autodiff_error(field, points, normals)
+    # It stays within the facets' depth, or the noise.
+    centers = mesh.vertices[mesh.triangles].mean(axis=1)
+    assert np.abs(tuned(points)).mean() < np.abs(tuned(centers)).mean() + 0.002
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -61,9 +92,7 @@ def test_every_kind_of_field_comes_back_from_its_file_no_worse(
     np.testing.assert_array_equal(field(torus_mesh.vertices[:50]), before)
     report = tuned.report.finetuning
     assert report is not None
-    # A grid's noise goes; the others have less of it, and may be left as they are.
-    share = 0.8 if kind == "hash-grid" else 1.0
-    assert report["normal_error_after"] <= share * report["normal_error_before"]
+    assert report["normal_error_after"] < 0.6 * report["normal_error_before"]
     tuned.save(tmp_path / "tuned.safetensors")
     loaded = fairfield.load(tmp_path / "tuned.safetensors")
     assert loaded.report.finetuning == report
@@ -86,7 +115,9 @@ def test_a_mesh_with_edges_keeps_its_distance(shared_data: Path) -> None:
 
 def test_the_same_seed_gives_the_same_field(sphere_field: fairfield.Field) -> None:
     points = np.random.default_rng(0).normal(size=(100, 3)) + sphere_field.normalization.center
-    first, second, other = (fairfield.finetune(sphere_field, seed=s)(points) for s in (3, 3, 4))
+    first, second, other = (
+        fairfield.finetune(sphere_field, hand_over=False, seed=s)(points) for s in (3, 3, 4)
+    )
     np.testing.assert_array_equal(first, second)
     assert (first != other).any()
 
@@ -122,6 +153,7 @@ def test_the_gradient_of_the_loss_is_autograd_s() -> None:
         random.normal(size=20).astype(np.float32),
         unit.astype(np.float32),
         random.random(20).astype(np.float32),
+        np.zeros(20, np.float32),
         scale=0.01,
     )
     values = (random.normal(size=(20, 4)) * DIFFERENCE).astype(np.float32)

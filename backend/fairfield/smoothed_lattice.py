@@ -1,0 +1,156 @@
+"""A field's values as the polynomial operator smooths them, at the nodes of a lattice.
+
+Near the surface a node gets its distance to the smoothed surface, so a spline through the nodes has
+nearly the operator's gradient. Three things would spoil the gradient more than the values:
+
+- Off the surface a network is worse than on it, since it was trained on it most. So the operator is
+  asked at the foot of each node, and tells the distance along its normal there.
+- The samples of a stencil form a regular pattern, and noise of the pattern's own wavelength is not
+  averaged. So the values are smoothed again, with patterns of other sizes.
+- A scale that jumps from one probe of the map to the next would leave a step. So the logarithm of
+  the scale is averaged over the nodes around.
+
+All passes but the first look at the spline through the values of the one before: a lattice is
+evaluated several times faster than a network.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.interpolate import make_interp_spline
+from scipy.ndimage import gaussian_filter
+
+from .evaluation import Evaluator
+from .field import Field
+from .fields import FieldConfig, HashGridConfig, NeuralField
+from .operators.automatic_scale import SPARSE
+from .operators.differentiation import Scale, scales
+from .operators.polynomial import Evaluate
+from .operators.tangent import TangentStencil, tangent_jet, tangent_stencil
+from .progress import Progress, ProgressCallback, part, silent
+
+Floats = NDArray[np.float64]
+Indices = tuple[NDArray[np.intp], ...]
+"""Of nodes, by axis."""
+
+NODES = (64, 96)
+"""Least and most nodes per axis."""
+CELL_OF_SCALE = 0.4
+"""Side of a cell, in scales of the finest part of the surface: so much detail the smoothed values
+have."""
+FINEST_SHARE = 0.05
+"""Of the surface, what counts as its finest part."""
+PASSES = (1.0, 0.75, 0.9)
+"""Scales of the passes, in those of the operator."""
+INNER, OUTER = 3.5, 5.0
+"""Cells from the surface, within which the values are the smoothed ones and from which on they are
+the field's; a base at the surface needs those within two."""
+AVERAGED_NODES = 4.0
+"""Standard deviation, in nodes, of the weights that the scales are averaged with."""
+POINTS_PER_CHUNK = 1 << 9
+
+
+def smoothed_lattice(field: Field, scale: Scale, progress: ProgressCallback = silent) -> Floats:
+    """Return values (n, n, n), in units of the cube, at the nodes of a lattice over it.
+
+    Far from the surface they are the field's own. The parameters are those of `differentiate`.
+    """
+    progress(Progress(0.0, "Smoothing"))
+    values = _values_of(field, _resolution(field, scale))
+    band = np.nonzero(np.abs(values) < OUTER * _cell(values))
+    share = np.clip((OUTER - np.abs(values[band]) / _cell(values)) / (OUTER - INNER), 0, 1)
+    lengths = _averaged_scales(field, values, scale)[band]
+    stencil, sparse = field.scale_map.stencil, tangent_stencil(SPARSE)
+    # The network itself is asked first, as the lattice may miss what it has between nodes; where
+    # the mesh is rough that matters little, and the many samples it needs would take long.
+    clean = len(stencil.samples) == len(sparse.samples)
+    evaluate = field.evaluate if clean else _spline(values, field.device)
+    for index, factor in enumerate(PASSES):
+        report = part(progress, index / len(PASSES), (index + 1) / len(PASSES))
+        smoothed = _smoothed(field, values, evaluate, band, factor * lengths, stencil, report)
+        values[band] += share * (smoothed - values[band])
+        # What is left after the first pass needs no dense samples.
+        evaluate, stencil = _spline(values, field.device), sparse
+    return values
+
+
+def upsampled(values: Floats, resolution: int) -> Floats:
+    """Return the values of a lattice at the nodes of a finer one, by quintic splines."""
+    old, new = (np.linspace(-1, 1, count) for count in (len(values), resolution))
+    for axis in range(values.ndim):
+        values = make_interp_spline(old, values, k=5, axis=axis)(new)
+    return values
+
+
+def _resolution(field: Field, scale: Scale) -> int:
+    probes = field.scale_map.points.astype(np.float64)
+    finest = np.quantile(_scales(field, probes, scale), FINEST_SHARE)
+    return int(np.clip(1 + np.ceil(2 / (CELL_OF_SCALE * finest)), *NODES))
+
+
+def _values_of(field: Field, resolution: int) -> Floats:
+    along = torch.linspace(-1, 1, resolution, device=field.device)
+    nodes = torch.cartesian_prod(along, along, along)
+    return field.evaluate(nodes).cpu().double().numpy().reshape([resolution] * 3)
+
+
+def _cell(values: Floats) -> float:
+    return 2 / (len(values) - 1)
+
+
+def _scales(field: Field, points: Floats, scale: Scale) -> Floats:
+    """The operator's scales (N,) for first derivatives at points of the cube, in its units."""
+    place = field.normalization
+    first, _ = scales(field, place.from_cube(points), scale, 1.0, "polynomial")
+    return first / place.unit
+
+
+def _averaged_scales(field: Field, values: Floats, scale: Scale) -> Floats:
+    """The scale (n, n, n) at the nodes of a lattice, averaged over those around at the surface."""
+    at_surface = np.nonzero(np.abs(values) < _cell(values))
+    points = np.asarray(np.stack(at_surface, axis=1) * _cell(values) - 1, np.float64)
+    total, weight = np.zeros(values.shape), np.zeros(values.shape)
+    total[at_surface], weight[at_surface] = np.log(_scales(field, points, scale)), 1.0
+    total, weight = (gaussian_filter(each, AVERAGED_NODES) for each in (total, weight))
+    return np.exp(total / np.maximum(weight, 1e-12))
+
+
+def _smoothed(
+    field: Field,
+    values: Floats,
+    evaluate: Evaluate,
+    band: Indices,
+    scale: Floats,
+    stencil: TangentStencil,
+    progress: ProgressCallback,
+) -> Floats:
+    """The distances (N,) of the nodes of a band to the smoothed surface of a function.
+
+    The lattice's own values and gradient lead to the feet, and tell how the disks lie.
+    """
+    nodes = np.stack(band, axis=1) * _cell(values) - 1
+    normals = np.stack([np.asarray(slope)[band] for slope in np.gradient(values)], axis=1)
+    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+    ways = values[band][:, None] * normals
+    points = nodes - ways
+    smoothed = np.empty(len(points))
+    with torch.no_grad(), field.evaluator.in_small_parts():
+        for start in range(0, len(points), POINTS_PER_CHUNK):
+            progress(Progress(start / len(points), "Smoothing"))
+            rows = slice(start, start + POINTS_PER_CHUNK)
+            at, across, length = (field.tensor(each[rows]) for each in (points, normals, scale))
+            value, gradient, _ = tangent_jet(evaluate, at, across, length, stencil)
+            normal = torch.nn.functional.normalize(gradient, dim=1).cpu().numpy()
+            smoothed[rows] = value.cpu().numpy() + (normal * ways[rows]).sum(axis=1)
+    return smoothed
+
+
+def _spline(values: Floats, device: torch.device) -> Evaluate:
+    """What evaluates a lattice: the base of a field whose network is as small as can be."""
+    encoding = HashGridConfig(levels=1, log2_table_size=4, base_resolution=2)
+    with torch.random.fork_rng(devices=[]):
+        module = NeuralField(FieldConfig(encoding=encoding, base_resolution=len(values)))
+    module.base.values.copy_(torch.from_numpy(values))
+    return Evaluator(module.to(device)).base
