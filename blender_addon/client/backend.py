@@ -46,6 +46,8 @@ PING_SECONDS, QUIET_SECONDS, HUNG_SECONDS = 3.0, 10.0, 60.0
 # What counts of the time between two polls: while Blender rendered or the computer slept, the
 # backend had no chance to be heard.
 LONGEST_GAP_SECONDS = 1.0
+OUT_OF_MEMORY = re.compile("MemoryError|out of memory|Thread creation failed", re.IGNORECASE)
+"""What Python, torch and the threads of its kernels say when there is no memory."""
 
 
 class _GreetingError(Exception):
@@ -430,7 +432,7 @@ def explain_exit(code: int, log: Sequence[str]) -> str:
             f"The backend's Python lacks the package {package!r}; install the backend in "
             "Fairfield's preferences."
         )
-    if "MemoryError" in last or "out of memory" in last.lower():
+    if OUT_OF_MEMORY.search(last):
         return (
             f"The backend ran out of memory ({last}); close other programs or choose a coarser "
             "preset, and click again."

@@ -189,4 +189,6 @@ def test_exits_are_explained():
     assert "memory ran out" in explain_exit(-9, [])
     assert "crashed (signal 11)" in explain_exit(-11, ["Segmentation fault"])
     assert "ran out of memory" in explain_exit(1, ["torch.OutOfMemoryError: CUDA out of memory"])
+    no_threads = "libgomp: Thread creation failed: Resource temporarily unavailable"
+    assert "ran out of memory" in explain_exit(1, [no_threads])
     assert explain_exit(5, []) == "The backend ended with exit code 5 and said nothing."
