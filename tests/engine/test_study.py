@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from fairfield.errors import FairfieldError
 from fairfield.jets import Jets
+from fairfield.operators import OPERATORS
 from fairfield.study import report, run, spectrum, units
-from fairfield.study.accuracy import accuracy_of
+from fairfield.study.accuracy import Accuracy, accuracy_of
 from fairfield.study.circle import circle_experiment
 from fairfield.study.spectrum import SPHERE_RADIUS, error_spectrum
-from fairfield.study.tables import table
+from fairfield.study.tables import STATES, sections, table
 from fairfield.study.units import Unit
 from shapes import icosphere
 
@@ -169,3 +170,44 @@ def test_what_is_not_there_is_refused(folder: Path) -> None:
         run(folder, folder, parts=["colour"], draw=False)
     with pytest.raises(FairfieldError, match=r"no shape torus_\*"):
         run(folder, folder, pattern="torus_*", draw=False)
+
+
+def test_the_tables_say_what_fine_tuning_gained() -> None:
+    def accuracy(normal: float) -> dict[str, float]:
+        return asdict(Accuracy(0.1, normal, normal, 0.5, 0.6, 2 * normal, normal / 2, 0, 61))
+
+    def unit(teacher: float, before: float, after: float, distance: float) -> dict[str, Any]:
+        states = {"fitted": before, "fine-tuned": after}
+        return {
+            "operators": {
+                state: {
+                    name: accuracy(teacher if name == "polynomial" else own) for name in OPERATORS
+                }
+                for state, own in states.items()
+            },
+            "finetuning": {"before": {"distance_mean": 1.0}, "after": {"distance_mean": distance}},
+        }
+
+    results = {
+        "hash-grid torus_clean": unit(0.1, 0.4, 0.2, 1.04),
+        "hash-grid sphere_clean": unit(0.3, 0.8, 0.4, 0.96),
+        "hash-grid torus_noise0p3": unit(5.0, 50.0, 40.0, 1.0),
+    }
+    seconds = {
+        name: {"fit": 4.0, "finetune": 1.0}
+        | {f"{state} {operator}": 1e-5 for state in STATES for operator in OPERATORS}
+        for name in results
+    }
+    found = {name: text for name, _, text in sections({"results": results, "seconds": seconds})}
+    assert set(found) == {
+        "summary",
+        "finetuning",
+        "operators-hash-grid-clean",
+        "operators-hash-grid-noise0p3",
+    }
+    row = [cell.strip() for cell in found["finetuning"].splitlines()[-1].split("|")]
+    assert row[2:5] == ["0.2 / 10 %", "0.6 / 30 %", "0.3 / 15 %"]
+    assert row[5:9] == ["1.5", "2", "1.000, at most 1.040", "0.25"]
+    autodiff = next(line for line in found["summary"].splitlines() if "autodiff" in line)
+    assert "0.6 / 1.2" in autodiff
+    assert "50 / 100" in autodiff
