@@ -135,11 +135,11 @@ def _noise(plt: Any, measured: dict[str, Any], cases: list[str]) -> Any:
 
 def _finetuning(plt: Any, clean: dict[str, Any]) -> Any:
     """Normals by autodiff before and after, and of the operator that teaches."""
-    figure, axis = plt.subplots(figsize=(1.5 + 0.75 * len(clean), 4.8))
+    figure, axis = plt.subplots(figsize=(4 + 0.6 * len(clean), 4.8))
     lines: tuple[tuple[str, str, str, str], ...] = (
         ("fitted", "autodiff", "autodiff, fitted", "o"),
         ("fine-tuned", "autodiff", "autodiff, fine-tuned", "s"),
-        ("fitted", "polynomial", "the operator, fitted", "_"),
+        ("fitted", "polynomial", "the operator, fitted", "D"),
     )
     for state, operator, label, marker in lines:
         values = [found["operators"][state][operator]["normal_mean"] for found in clean.values()]
