@@ -49,21 +49,23 @@ def tables(scores: dict[str, Any], usual: dict[str, float]) -> str:
 
 
 def _cell(scores: dict[str, Any], level: str, name: str, measure: str, usual: float) -> str:
-    """What the usual parameter gives, and where it differs the best of each shape in brackets."""
+    """What the usual parameter gives, and where it differs the best of each shape in brackets.
+
+    Empty where one of the level's shapes has not been measured: a mean over fewer says something
+    else.
+    """
     at_usual, at_best = [], []
     for shape in scores:
-        if _level(shape) == level and name in scores[shape]:
-            by_parameter = scores[shape][name]
+        if _level(shape) == level:
             values = {
                 parameter: score[measure]
-                for parameter, score in by_parameter.items()
+                for parameter, score in scores[shape].get(name, {}).items()
                 if score[measure] is not None
             }
-            if values:
-                at_usual.append(values.get(f"{usual:g}", float("nan")))
-                at_best.append(min(values.values()))
-    if not at_usual:
-        return ""
+            if f"{usual:g}" not in values:
+                return ""
+            at_usual.append(values[f"{usual:g}"])
+            at_best.append(min(values.values()))
     mean, best = (sum(each) / len(each) for each in (at_usual, at_best))
     text = _number(mean)
     return text if measure == "seconds" or best == mean else f"{text} [{_number(best)}]"
