@@ -45,8 +45,8 @@ def rivals(path: Path) -> Iterator[tuple[str, str]]:
     found = json.loads(path.read_text())
     yield (
         "rivals",
-        f"Measured on {found['date']}, one core each, of {found['cores']} of a shared server.\n\n"
-        + tables(found["scores"], found["usual"]),
+        f"Measured on {found['date']}, each on one of {found['cores']} cores of a shared server."
+        "\n\n" + tables(found["scores"], found["usual"]),
     )
 
 
