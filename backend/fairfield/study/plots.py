@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import FairfieldError
+from .tables import CASES
 
 DOTS_PER_INCH = 110
 SHOWN = ("polynomial", "polynomial-random", "finite-difference", "autodiff", "mesh")
@@ -36,8 +37,6 @@ def pyplot() -> Any:
 
 def draw(plt: Any, results: dict[str, Any], folder: Path) -> list[Path]:
     """Draw what has been measured; return the files."""
-    from .tables import CASES
-
     made = []
 
     def save(name: str, figure: Any) -> None:
@@ -108,8 +107,6 @@ def _factors(plt: Any, swept: dict[str, Any]) -> Any:
 
 def _noise(plt: Any, measured: dict[str, Any], cases: list[str]) -> Any:
     """Errors of the operators on the first kind of field, by case."""
-    from .tables import CASES
-
     kind = next(iter(measured)).split()[0]
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.8))
     for axis, key in zip(axes, ("normal_mean", "curvature_rms"), strict=True):

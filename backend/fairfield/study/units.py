@@ -101,7 +101,7 @@ def measure_unit(
         "noise": fitted.report.noise,
     }
     seconds = {"fit": sum(fitted.report.seconds.values())}
-    if unit.parts != ("scales",):
+    if set(unit.parts) != {"scales"}:
         tuned = finetune(fitted, unit.shape.mesh, progress=part(progress, 0.3, 0.6))
         tuning = tuned.report.finetuning
         assert tuning is not None
