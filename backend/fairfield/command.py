@@ -282,6 +282,8 @@ def _evaluate(options: argparse.Namespace) -> int:
             parts=parts,
             kinds=_words(options.fields) or KINDS,
             pattern=options.shapes,
+            draw=not options.no_figures,
+            fresh=options.fresh,
             show=lambda text: print(text, file=sys.stderr if options.json else sys.stdout),
             progress=progress,
         )
@@ -289,7 +291,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     _report(
         options,
         {**whole, "seconds_total": seconds},
-        f"{options.output / 'evaluation.json'}: everything above, in {seconds:.0f} s",
+        f"{options.output}: everything above as JSON and text, and the figures, in {seconds:.0f} s",
     )
     return 0
 
@@ -454,6 +456,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     evaluate.add_argument("--fields", metavar="KINDS", help="some of the kinds of field")
     evaluate.add_argument("--shapes", metavar="PATTERN", help='which shapes, such as "torus_*"')
+    evaluate.add_argument("--no-figures", action="store_true", help="do without matplotlib")
+    evaluate.add_argument(
+        "--fresh", action="store_true", help="begin anew where a run was cut short"
+    )
     evaluate.add_argument("--json", action="store_true", help="report on standard output")
     evaluate.set_defaults(run=_evaluate)
 

@@ -20,6 +20,7 @@ from .shapes import KnownShape
 Array = NDArray[np.float64]
 
 QUERIES = 4000
+"""How many of a shape's points are asked."""
 
 
 @dataclass(frozen=True)
@@ -54,14 +55,21 @@ class Accuracy:
 
 
 def measure(
-    field: Field, shape: KnownShape, operator: str, scale: Scale = "auto"
+    field: Field,
+    shape: KnownShape,
+    operator: str,
+    scale: Scale = "auto",
+    scale_factor: float = 1.0,
+    queries: int = QUERIES,
 ) -> tuple[Accuracy, float]:
     """Return the accuracy at some of a shape's points, always the same, and seconds per query."""
-    some = np.random.default_rng(0).permutation(len(shape.points))[:QUERIES]
+    some = np.random.default_rng(0).permutation(len(shape.points))[:queries]
     points = shape.points[some]
     with _counted(field) as count:
         start = time.perf_counter()
-        jets = differentiate(field, points, scale=scale, operator=operator)
+        jets = differentiate(
+            field, points, scale=scale, scale_factor=scale_factor, operator=operator
+        )
         seconds = time.perf_counter() - start
     half_extent = field.normalization.half_extent
     return (

@@ -30,6 +30,11 @@ class KnownShape:
     normals: Array
     mean_curvature: Array
 
+    @property
+    def case(self) -> str:
+        """What is after the last underscore of the name: "clean", "coarse", "noise0p3"..."""
+        return self.name.rpartition("_")[2]
+
 
 def load_shapes(folder: Path, pattern: str) -> list[KnownShape]:
     """Read the `.npz` files of a folder whose name matches a pattern, in the order of their names.
