@@ -7,6 +7,7 @@ from pathlib import Path
 import fairfield
 import numpy as np
 import pytest
+import torch
 from fairfield.errors import SettingError
 from fairfield.operators.automatic_scale import LADDER, facet_sizes
 from shapes import angles_in_degrees, icosphere, torus
@@ -53,6 +54,25 @@ def test_it_comes_close_to_the_best_single_scale(noise: float) -> None:
         assert 0.7 < field.report.noise * field.normalization.half_extent * np.sqrt(3) / noise < 1.2
     else:
         assert field.report.noise < 2e-4
+
+
+def test_small_bumps_of_a_clean_mesh_are_kept() -> None:
+    directions, triangles = icosphere(subdivisions=6)
+
+    def radius(points: torch.Tensor) -> torch.Tensor:
+        unit = points / points.norm(dim=1, keepdim=True)
+        return 0.8 + 0.003 * torch.sin(25 * unit).prod(dim=1)
+
+    vertices = directions * radius(torch.from_numpy(directions)).numpy()[:, None]
+    at = torch.from_numpy(vertices).requires_grad_()
+    (slope,) = torch.autograd.grad((at.norm(dim=1) - radius(at)).sum(), at)
+    normals = torch.nn.functional.normalize(slope, dim=1).numpy()
+    rows = np.random.default_rng(0).permutation(len(vertices))[:2000]
+    jets = fairfield.smooth(
+        fairfield.fit(fairfield.TriangleMesh(vertices, triangles)), vertices[rows]
+    )
+    bumps = angles_in_degrees(normals[rows], directions[rows]).mean()
+    assert angles_in_degrees(jets.normals, normals[rows]).mean() < bumps / 5
 
 
 def test_flats_are_smoothed_more_than_edges() -> None:
