@@ -37,7 +37,8 @@ class SurfaceJets(Jets):
     deviation
         (N,) signed distance from the foot point to the given point, positive outside.
 
-    A point whose way to the surface was not found has NaN everywhere.
+    A point whose way to the surface was not found has NaN everywhere. The value is 0 where the foot
+    point was not measured itself, see `smooth`.
     """
 
     foot_points: Array

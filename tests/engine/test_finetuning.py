@@ -58,8 +58,8 @@ def test_normals_by_autodiff_are_as_good_as_the_operator_s(
     report = tuned.report.finetuning
     assert report is not None
     assert report["handed_over"]
-    # The other fields follow the facets more closely than any smooth surface: the exact torus is at
-    # a mean distance of 6.3e-5 and a 99th percentile of 1.7e-4.
+    # The other fields follow the facets more closely than any smooth surface: the operator's own
+    # torus is at 4e-5 and 1.2e-4 half-extents.
     least = (0.0, 0.0) if kind == "hash-grid" else (4e-5, 1.2e-4)
     for name, smooth in zip(("distance_mean", "distance_99"), least, strict=True):
         assert report["after"][name] < max(1.05 * report["before"][name], smooth)
@@ -77,9 +77,8 @@ def test_a_coarse_or_noisy_mesh_gets_the_smooth_surface_it_stands_for(
     after = _autodiff_error(tuned, points, normals)
     assert after < 2.5 * teacher
     assert after < 0.15 * _autodiff_error(field, points, normals)
-    # It stays within the facets' depth, or the noise.
-    centers = mesh.vertices[mesh.triangles].mean(axis=1)
-    assert np.abs(tuned(points)).mean() < np.abs(tuned(centers)).mean() + 0.002
+    # The facets of the sphere are 2e-3 deep, and the noise of the torus is 5e-3 high.
+    assert np.abs(tuned(points)).mean() < 1e-3
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -98,6 +97,35 @@ def test_every_kind_of_field_comes_back_from_its_file_no_worse(
     assert loaded.report.finetuning == report
     points = torus_mesh.vertices[:50] * 1.01
     np.testing.assert_array_equal(loaded(points), tuned(points))
+
+
+@pytest.mark.parametrize(("sides", "top"), [(8, 0.5), (32, 0.0)], ids=["prism", "cone"])
+def test_a_model_of_few_faces_keeps_its_edges(sides: int, top: float) -> None:
+    angles = 2 * np.pi / sides * np.arange(sides)
+    ring = np.column_stack([np.cos(angles), np.sin(angles)])
+    vertices = np.concatenate(
+        [
+            np.column_stack([0.5 * ring, np.full(sides, -0.5)]),
+            np.column_stack([top * ring, np.full(sides, 0.5)]),
+            [[0, 0, -0.5], [0, 0, 0.5]],
+        ]
+    )
+    here, after = np.arange(sides), (np.arange(sides) + 1) % sides
+    bottom, above = np.full(sides, 2 * sides), np.full(sides, 2 * sides + 1)
+    triangles = np.concatenate(
+        [
+            np.column_stack([here, after, here + sides]),
+            np.column_stack([after, after + sides, here + sides]),
+            np.column_stack([bottom, after, here]),
+            np.column_stack([above, here + sides, after + sides]),
+        ]
+    )
+    mesh = fairfield.TriangleMesh(vertices, triangles)
+    report = fairfield.finetune(fairfield.fit(mesh, "draft"), mesh).report.finetuning
+    assert report is not None
+    for name in ("distance_mean", "distance_99"):
+        assert report["after"][name] < 1.1 * report["before"][name] + 1e-5
+    assert report["after"]["iou"] > 0.998
 
 
 def test_a_mesh_with_edges_keeps_its_distance(shared_data: Path) -> None:

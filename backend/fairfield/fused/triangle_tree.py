@@ -24,7 +24,7 @@ class TriangleTree:
     vertices, triangles
         (V, 3) float64 and (F, 3) int32. Of a triangle without area, its edges count.
     threads
-        At most so many threads. The answers do not depend on it, to the last bit.
+        At most so many threads. But for rounding, the answers do not depend on it.
     """
 
     def __init__(self, vertices: Array, triangles: NDArray[np.int32], threads: int) -> None:
@@ -56,7 +56,8 @@ class TriangleTree:
     def nearest(self, points: Array) -> Array:
         """Return the nearest point of the surface for each of (N, 3) points.
 
-        NaN for a point that is not finite. Several times as fast for points in Morton order.
+        NaN for a point that is not finite, or too far to be measured. Several times as fast for
+        points in Morton order.
         """
         points = np.ascontiguousarray(points, np.float64)
         result = np.empty_like(points)

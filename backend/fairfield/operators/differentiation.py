@@ -37,7 +37,7 @@ SCALE_LIMITS = (1e-4, 1.0)
 """The smallest and largest scale, in half-extents: float32 ends below, the shape above."""
 POINTS_PER_CHUNK = 1 << 8
 """With all their neighbours they stay in the processor's cache."""
-POINTS_THAT_SHARE = 1 << 17
+POINTS_THAT_SHARE = 1 << 15
 """Points that are answered together by the operator in which they share their neighbours."""
 WITHOUT_SCALE = ("autodiff", "mesh")
 TILT = 0.9

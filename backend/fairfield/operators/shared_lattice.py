@@ -104,14 +104,14 @@ def _polynomials(lattice: NDArray[np.float32], nodes: NDArray[np.int64]) -> tupl
     """
     strides = np.array(lattice.strides) // lattice.itemsize
     window = _neighbourhood() @ strides
-    values = lattice.reshape(-1).astype(np.float64)
     node = nodes @ strides
+    middle = lattice.reshape(-1)[node].astype(np.float64)
     solution = _least_squares()
     around = [
-        (values[node[rows, None] + window] - values[node[rows], None]) @ solution
+        (lattice.reshape(-1)[node[rows, None] + window] - middle[rows, None]) @ solution
         for rows in _in_rows(len(node))
     ]
-    return values[node], np.concatenate(around)
+    return middle, np.concatenate(around)
 
 
 @lru_cache

@@ -79,6 +79,12 @@ def run(
     shapes = load_shapes(data, pattern or ("*_clean" if quick else "*"))
     parts = [name for name in PARTS if name in parts]
     units = plan(shapes, kinds, parts, quick)
+    if not units and "circle" not in parts:
+        raise FairfieldError(
+            f"There is nothing to measure: {', '.join(parts) or 'no part'} of the evaluation with "
+            f"{', '.join(kinds) or 'no field'} on {', '.join(s.name for s in shapes)}. Choose more "
+            "parts, fields or shapes."
+        )
     preset = "draft" if quick else "standard"
     settings = {
         "preset": preset,

@@ -64,7 +64,8 @@ def nearest_points(
 ) -> None:
     """Write the nearest points of the surface, (N, 3), for a range of points, (N, 3).
 
-    Fast if points that follow each other are near each other; the answers do not depend on it.
+    Fast if points that follow each other are near each other; but for rounding, the answers do not
+    depend on it.
 
     Parameters
     ----------
@@ -75,7 +76,7 @@ def nearest_points(
     first_child
         (inner nodes,) number of the node that is a node's first child; the others follow it.
     nearest
-        Written; NaN for a point that is not finite.
+        Written; NaN for a point that is not finite, or too far away to be measured.
     """
     leaf_count = leaves.shape[0]
     squares = np.empty(WIDTH)
@@ -118,6 +119,9 @@ def nearest_points(
                         at -= 1
                     waiting[at], least[at] = first_child[inner] + k, squares[k]
                     count += 1
+        if not best < np.inf:  # so far away that squares overflow
+            nearest[query] = np.nan
+            continue
         nearest_on_triangle(leaves[leaf, :, lane], x, y, z, nearest[query])
 
 
