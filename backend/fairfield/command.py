@@ -117,7 +117,7 @@ def _finetune(options: argparse.Namespace) -> int:
         {**report, "output": str(options.output)},
         f"{options.output}: autodiff's normals are {report['normal_error_after']:.2f} degrees from "
         f"the operator's, {report['normal_error_before']:.2f} before; mean distance to the "
-        f"{'mesh' if mesh else 'surface before'} {report['after']['distance_mean']:.2e} "
+        f"{'mesh' if mesh else 'given field'}'s surface {report['after']['distance_mean']:.2e} "
         f"half-extents, {report['before']['distance_mean']:.2e} before; "
         f"{sum(report['seconds'].values()):.1f} s",
     )
@@ -195,8 +195,8 @@ def _query(options: argparse.Namespace) -> int:
         points = np.load(options.points, allow_pickle=False)
     except OSError as problem:
         raise FairfieldError(f"Cannot read {options.points}: {problem.strerror}.") from None
-    except (ValueError, EOFError) as problem:
-        raise FairfieldError(f"{options.points} is not a .npy file: {problem}.") from None
+    except (ValueError, EOFError):
+        raise FairfieldError(f"{options.points} is damaged or no .npy file.") from None
     if not isinstance(points, np.ndarray):
         raise FairfieldError(f"{options.points} holds several arrays; a .npy file is needed.")
     field = load(options.field, options.device)
@@ -394,7 +394,8 @@ def _parser() -> argparse.ArgumentParser:
     smooth.set_defaults(run=_smooth)
 
     finetune = commands.add_parser(
-        "finetune", help="train a field on until its own derivatives are smooth"
+        "finetune",
+        help="give a field derivatives of its own that are close to the operator's (Refine)",
     )
     finetune.add_argument("field", type=Path, metavar="FIELD")
     finetune.add_argument("-o", "--output", type=Path, required=True, metavar="FIELD")

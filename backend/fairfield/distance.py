@@ -26,6 +26,9 @@ off by less than 0.15 for 99.9 % of points on clean, open and noisy meshes."""
 UNCERTAIN = 0.25
 """Coarse winding numbers that are nearer than this to 1/2 are computed again."""
 
+CLEARLY_INSIDE = 0.75
+"""The winding number from which on a point is inside without doubt."""
+
 
 @dataclass(frozen=True, eq=False)
 class NearestPoints:
@@ -127,6 +130,18 @@ class SignedDistance:
         for rows in _morton_chunks(points, progress):
             result[rows] = self._inside(np.asfortranarray(points[rows]))
         return result
+
+    def without_inside(self, points: Array, steps: Array) -> NDArray[np.bool_]:
+        """Return at which of (N, 3) points of the surface nothing is clearly inside, (N,).
+
+        `steps` (N, 3) lead a little way off it. Beside a closed surface the winding number is 0 on
+        one side and 1 on the other; beside an open sheet it is about a half on both.
+        """
+        sides = [
+            np.abs(self._winding.winding_number(np.asfortranarray(side), FULL_ACCURACY))
+            for side in (points - steps, points + steps)
+        ]
+        return np.max(sides, axis=0) < CLEARLY_INSIDE
 
     def _inside(self, points: Array) -> NDArray[np.bool_]:
         winding = np.abs(self._winding.winding_number(points, COARSE_ACCURACY))

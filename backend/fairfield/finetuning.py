@@ -72,6 +72,8 @@ VALUE_LENGTH = 0.004
 """An error of the value by this length (cube units) costs as much as a radian of direction."""
 SURFACE_RESOLUTION = 96
 
+LARGEST_DISTANCE = 0.1
+"""Mean distance, in half-extents, of a field to a mesh that it can have been fitted to."""
 MOST_RELATIVE_DISTANCE = 1.05
 """What the distance to a given mesh may grow by."""
 MOST_SHIFT = 0.3
@@ -230,6 +232,11 @@ def finetune(
     surface = _zero_set(field)
     reference = _reference(field, mesh, surface, random, part(progress, 0.02, 0.1))
     before = reference.compare(field, surface)
+    if before.distance_mean > LARGEST_DISTANCE:
+        raise FairfieldError(
+            f"The field's surface is {before.distance_mean:.2g} half-extents from the mesh on "
+            "average: it was fitted to another one. Choose that mesh, or none."
+        )
     clock.append(time.perf_counter())
 
     held_out = _ask(field, surface, HELD_OUT, scale, operator, random, part(progress, 0.1, 0.2))

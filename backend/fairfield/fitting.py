@@ -31,7 +31,13 @@ from .normalization import HALF_EXTENT_IN_CUBE, Normalization
 from .operators.automatic_scale import choose_scales
 from .out_of_memory import memory_needed_for
 from .progress import Progress, ProgressCallback, part, silent
-from .sampling import Float32, TrainingSamples, near_points, near_surface_points
+from .sampling import (
+    Float32,
+    TrainingSamples,
+    near_points,
+    near_surface_points,
+    surface_samples,
+)
 from .training import choose_trainer
 
 Batch = tuple[Float32, Float32, Float32]
@@ -50,6 +56,10 @@ ANNEALING_SHARE = 0.3
 """Of the steps of a plan, those at its end in which the learning rates fall."""
 ENCLOSING_SHARE = 0.1
 """Of points near the surface of a closed mesh, about half lie inside; below this, it is open."""
+SIDED_SAMPLES, SIDE = 2000, 1e-3
+"""Points at which both sides of the surface are looked at, and how far off (in the cube)."""
+OPEN_SHARE = 0.25
+"""Of the surface, where the winding number tells no inside; above this, the user is told."""
 RELATIVE_TO = 0.01
 """The loss is |f - d| / (|d| + this), in units of the cube."""
 FINAL_LEARNING_RATE = 0.02
@@ -251,7 +261,7 @@ def _fit(
             vertices=len(mesh.vertices),
             triangles=len(mesh.triangles),
             repairs=repaired.repairs,
-            warnings=_warnings(repaired.mesh, held_out.distance),
+            warnings=_warnings(cube_mesh, held_out.distance, distance, random),
         )
     return Field(module, normalization, report, scale_map)
 
@@ -344,8 +354,13 @@ def _near_surface_error(evaluator: Evaluator, held_out: NearestPoints) -> float:
     return float(np.abs(values - held_out.distance).mean()) / HALF_EXTENT_IN_CUBE
 
 
-def _warnings(mesh: TriangleMesh, exact_near_surface: NDArray[np.float64]) -> list[str]:
-    """Sentences on a (repaired) mesh whose field may not be what the user expects."""
+def _warnings(
+    mesh: TriangleMesh,
+    exact_near_surface: NDArray[np.float64],
+    distance: SignedDistance,
+    random: np.random.Generator,
+) -> list[str]:
+    """Sentences on a (repaired) mesh, in the cube, whose field may not be what the user expects."""
     warnings = []
     a, b, c = mesh.vertices[mesh.triangles.T] - mesh.vertices.mean(axis=0)
     volume = float(np.einsum("ni,ni->n", a, np.cross(b, c)).sum())
@@ -354,9 +369,16 @@ def _warnings(mesh: TriangleMesh, exact_near_surface: NDArray[np.float64]) -> li
             "The faces point inward; the field was fitted as if they pointed outward. "
             "Recalculate the normals to silence this."
         )
+    points, triangles = surface_samples(mesh, SIDED_SAMPLES, random)
+    steps = SIDE * np.nan_to_num(mesh.triangle_normals()[triangles])
     if (exact_near_surface < 0).mean() < ENCLOSING_SHARE:
         warnings.append(
             "The mesh is open and encloses next to no volume, so most of it has no inside and no "
             "curvature can be measured there. Close it, or give it thickness."
+        )
+    elif distance.without_inside(points, steps).mean() > OPEN_SHARE:
+        warnings.append(
+            "A large part of the mesh is an open sheet: what is inside there is a guess, and so "
+            "are normals and curvature. Close it, or give it thickness."
         )
     return warnings

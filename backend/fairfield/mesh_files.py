@@ -117,7 +117,7 @@ def _read_npz(content: bytes) -> tuple[NDArray, NDArray]:
     except (OSError, ValueError, EOFError, BadZipFile, AttributeError) as problem:
         if isinstance(problem, MeshError):
             raise
-        raise MeshError(f"the file is damaged or no .npz file ({problem}).") from None
+        raise MeshError("the file is damaged or no .npz file.") from None
 
 
 def _read_by_trimesh(content: bytes, suffix: str) -> tuple[NDArray, NDArray]:

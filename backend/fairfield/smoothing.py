@@ -84,14 +84,15 @@ def smooth(
     again = measure(foot[away], part(progress, 0.5, 0.95))
     for name, table in values.items():
         table[away] = getattr(again, name)
-    for _ in range(MAX_STEPS):
+    for done in range(MAX_STEPS):
         missed = np.flatnonzero(np.abs(values["value"]) > tolerance)
         if len(missed) == 0:
             break
         # Half a step: at a tip, whole ones lead from one side of the surface to the other.
         step = _newton_step(Jets(**{name: v[missed] for name, v in values.items()}))
         foot[missed] += 0.5 * step
-        again = measure(foot[missed], part(progress, 0.95, 1.0))
+        steps = part(progress, *(0.95 + 0.05 * np.array([done, done + 1]) / MAX_STEPS))
+        again = measure(foot[missed], steps)
         for name, table in values.items():
             table[missed] = getattr(again, name)
     lost = ~(np.abs(values["value"]) <= tolerance)

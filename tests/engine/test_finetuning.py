@@ -8,7 +8,7 @@ import fairfield
 import numpy as np
 import pytest
 import torch
-from fairfield.errors import Cancelled, SettingError
+from fairfield.errors import Cancelled, FairfieldError, SettingError
 from fairfield.fields import KINDS
 from fairfield.finetuning import DIFFERENCE, Lesson, direction_and_value_loss
 from fairfield.study.shapes import load_shapes
@@ -79,6 +79,13 @@ def test_a_coarse_or_noisy_mesh_gets_the_smooth_surface_it_stands_for(
     assert after < 0.15 * _autodiff_error(field, points, normals)
     # The facets of the sphere are 2e-3 deep, and the noise of the torus is 5e-3 high.
     assert np.abs(tuned(points)).mean() < 1e-3
+
+
+def test_another_mesh_is_refused(torus_mesh: fairfield.TriangleMesh) -> None:
+    field = fairfield.fit(torus_mesh, "draft")
+    other = fairfield.TriangleMesh(2 * torus_mesh.vertices, torus_mesh.triangles)
+    with pytest.raises(FairfieldError, match="another one"):
+        fairfield.finetune(field, other)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -30,8 +30,8 @@ def pyplot() -> Any:
         return import_module("matplotlib.pyplot")
     except ImportError as problem:
         raise FairfieldError(
-            f"The figures need matplotlib ({problem}). pip install 'fairfield[evaluate]' brings it "
-            "(in a checkout: make .venv/benchmarks-installed); --no-figures does without."
+            f"The figures need matplotlib ({problem}). In Fairfield's folder, pip install "
+            "'.[evaluate]' or make .venv/benchmarks-installed brings it; --no-figures does without."
         ) from None
 
 
