@@ -36,7 +36,7 @@ LIMITS = {
     ("backend", "PING_SECONDS"): 0.2,
     ("backend", "QUIET_SECONDS"): 0.4,
     ("backend", "HUNG_SECONDS"): 4.0,
-    ("backend", "HELLO_SECONDS"): 8.0,
+    ("backend", "HELLO_SECONDS"): 20.0,
     ("jobs", "CANCEL_SECONDS"): 1.0,
 }
 """Shorter than in Blender, so that a sweep ends today."""
