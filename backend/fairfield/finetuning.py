@@ -73,7 +73,7 @@ VALUE_LENGTH = 0.004
 SURFACE_RESOLUTION = 96
 
 LARGEST_DISTANCE = 0.1
-"""Mean distance, in half-extents, of a field to a mesh that it can have been fitted to."""
+"""Mean distance, in half-extents, of a mesh that a field can have been fitted to from it."""
 MOST_RELATIVE_DISTANCE = 1.05
 """What the distance to a given mesh may grow by."""
 MOST_SHIFT = 0.3
@@ -232,10 +232,12 @@ def finetune(
     surface = _zero_set(field)
     reference = _reference(field, mesh, surface, random, part(progress, 0.02, 0.1))
     before = reference.compare(field, surface)
-    if before.distance_mean > LARGEST_DISTANCE:
+    # Not from the field's surface to the mesh: over the rim of an open mesh it closes the hole.
+    from_mesh = 2 * before.chamfer - before.distance_mean
+    if from_mesh > LARGEST_DISTANCE:
         raise FairfieldError(
-            f"The field's surface is {before.distance_mean:.2g} half-extents from the mesh on "
-            "average: it was fitted to another one. Choose that mesh, or none."
+            f"The mesh is {from_mesh:.2g} half-extents from the field's surface on average: the "
+            "field was fitted to another one. Choose that mesh, or none."
         )
     clock.append(time.perf_counter())
 

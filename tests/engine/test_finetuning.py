@@ -12,7 +12,7 @@ from fairfield.errors import Cancelled, FairfieldError, SettingError
 from fairfield.fields import KINDS
 from fairfield.finetuning import DIFFERENCE, Lesson, direction_and_value_loss
 from fairfield.study.shapes import load_shapes
-from shapes import angles_in_degrees, torus
+from shapes import angles_in_degrees, icosphere, torus
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +79,13 @@ def test_a_coarse_or_noisy_mesh_gets_the_smooth_surface_it_stands_for(
     assert after < 0.15 * _autodiff_error(field, points, normals)
     # The facets of the sphere are 2e-3 deep, and the noise of the torus is 5e-3 high.
     assert np.abs(tuned(points)).mean() < 1e-3
+
+
+def test_an_open_mesh_is_its_own() -> None:
+    bowl, triangles = icosphere(subdivisions=4)
+    mesh = fairfield.TriangleMesh(bowl, triangles[bowl[triangles][:, :, 2].max(axis=1) < 0.1])
+    tuned = fairfield.finetune(fairfield.fit(mesh, "draft"), mesh)
+    assert tuned.report.finetuning is not None
 
 
 def test_another_mesh_is_refused(torus_mesh: fairfield.TriangleMesh) -> None:
