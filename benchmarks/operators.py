@@ -26,10 +26,13 @@ import igl
 import numpy as np
 import torch
 from fairfield.jets import Jets
-from fairfield.operators.autodiff import autodiff_jet
 from numpy.typing import NDArray
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.append(str(ROOT / "benchmarks" / "rivals"))
+
+from known_surfaces import KNOWN_SURFACES  # noqa: E402
+
 SHAPES = ("sphere", "torus", "metaballs")
 CASES = ("clean", "coarse", "noise0p1", "noise0p3", "noise1p0")
 SCALES = 0.004 * np.sqrt(2) ** np.arange(13)
@@ -38,15 +41,6 @@ SWEPT_QUERIES = 500
 RESOLUTION = 256
 DISTINCT = 0.1
 """Principal curvatures that differ by more than this share of the curvedness have directions."""
-METABALLS = [
-    [0, 0, 0, 0.34],
-    [0.42, 0.10, 0.08, 0.26],
-    [-0.38, 0.22, -0.05, 0.28],
-    [0.05, -0.45, 0.12, 0.24],
-    [-0.10, 0.12, 0.46, 0.25],
-    [0.18, 0.30, -0.42, 0.27],
-]
-"""Centres and widths of the public shape."""
 
 
 def main() -> None:
@@ -213,7 +207,7 @@ def measure_extraction(field: fairfield.Field, shape: str) -> dict[str, Any]:
     published = timed["polynomial-random"]
     return {
         "vertices": len(surface.vertices),
-        "distance": float(np.abs(distance(shape, surface.vertices)).mean() / diagonal),
+        "distance": float(KNOWN_SURFACES[shape].distance(surface.vertices).mean() / diagonal),
         "microseconds": {name: float(np.median(each)) for name, each in timed.items()},
         "share": {
             name: float(np.median(np.divide(each, published))) for name, each in timed.items()
@@ -221,30 +215,9 @@ def measure_extraction(field: fairfield.Field, shape: str) -> dict[str, Any]:
     }
 
 
-def implicit(shape: str, points: torch.Tensor) -> torch.Tensor:
-    """The functions whose zero sets the public shapes are; see the meshes' own description."""
-    if shape == "sphere":
-        return points.norm(dim=1) - 0.8
-    if shape == "torus":
-        return torch.hypot(points[:, :2].norm(dim=1) - 0.68, points[:, 2]) - 0.26
-    balls = points.new_tensor(METABALLS)
-    square = (points[:, None] - balls[:, :3]).square().sum(dim=2)
-    return np.log(0.38) - torch.logsumexp(-square / balls[:, 3] ** 2, dim=1)
-
-
-def distance(shape: str, points: NDArray) -> NDArray:
-    """Distance to the exact surface of points near it, to first order."""
-    at = torch.tensor(points, dtype=torch.float64, requires_grad=True)
-    value = implicit(shape, at)
-    (gradient,) = torch.autograd.grad(value.sum(), at)
-    return (value / gradient.norm(dim=1)).detach().numpy()
-
-
 def principal_directions(shape: str, points: NDArray) -> NDArray:
-    """The exact directions of the larger principal curvature."""
-    at = torch.from_numpy(points)
-    value, gradient, hessian = autodiff_jet(lambda x: implicit(shape, x), at)
-    jets = Jets(value.numpy(), gradient.numpy(), hessian.numpy(), np.zeros(len(points)))
+    """The exact directions of the larger principal curvature, at points of the surface."""
+    jets = Jets(*KNOWN_SURFACES[shape].jet(points), np.zeros(len(points)))
     return jets.principal_directions[:, 0]
 
 

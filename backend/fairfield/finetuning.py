@@ -233,7 +233,7 @@ def finetune(
     reference = _reference(field, mesh, surface, random, part(progress, 0.02, 0.1))
     before = reference.compare(field, surface)
     # Not from the field's surface to the mesh: over the rim of an open mesh it closes the hole.
-    from_mesh = 2 * before.chamfer - before.distance_mean
+    from_mesh = reference.values_at_samples(field).mean()
     if from_mesh > LARGEST_DISTANCE:
         raise FairfieldError(
             f"The mesh is {from_mesh:.2g} half-extents from the field's surface on average: the "

@@ -5,14 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-LEVELS = {
-    "clean": "clean",
-    "coarse": "coarse",
-    "noise0p1": "0.1 % noise",
-    "noise0p3": "0.3 % noise",
-    "noise1p0": "1 % noise",
-}
-"""Second part of a shape's name, and what it means."""
+from fairfield.study.tables import CASES
+
 MEASURES = {
     "normal": "Normals: mean error in degrees",
     "curvature": "Mean curvature: rectified RMS",
@@ -31,13 +25,13 @@ def tables(scores: dict[str, Any], usual: dict[str, float]) -> str:
     usual
         By contestant: the usual parameter. The order is that of the rows.
     """
-    levels = [level for level in LEVELS if any(_level(shape) == level for shape in scores)]
+    levels = [level for level in CASES if any(_level(shape) == level for shape in scores)]
     parts = []
     for measure, title in MEASURES.items():
         lines = [
             f"**{title}**",
             "",
-            "| | " + " | ".join(LEVELS[level] for level in levels) + " |",
+            "| | " + " | ".join(CASES[level] for level in levels) + " |",
             "|---" * (len(levels) + 1) + "|",
         ]
         for name in usual:
