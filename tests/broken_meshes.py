@@ -50,10 +50,10 @@ OUTCOMES = {
     "holes": Expectation(repaired="unused vertices", unanswered=True),
     "isolated_vertex": Expectation(repaired="unused vertices"),
     "nan_vertex": Expectation(refused="not finite numbers"),
-    "nonmanifold_edge_fan": Expectation(warned="open sheet", unanswered=True),
+    "nonmanifold_edge_fan": Expectation(warned="open sheet"),
     "offset_1e6": Expectation(),
-    "open_plane": Expectation(warned="open", unanswered=True),
-    "single_triangle": Expectation(warned="open", unanswered=True),
+    "open_plane": Expectation(warned="open sheet"),
+    "single_triangle": Expectation(warned="open sheet"),
     "two_overlapping_shells": Expectation(unanswered=True),
     # Made here.
     "no_faces": Expectation(refused="no faces"),

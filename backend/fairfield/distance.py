@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .mesh import TriangleMesh
+from .open_sheet import OpenSheet, level_of_sheet
 from .progress import Progress, ProgressCallback, silent
 from .threads import thread_count
 
@@ -25,9 +26,6 @@ COARSE_ACCURACY, FULL_ACCURACY = 1.0, 2.0
 off by less than 0.15 for 99.9 % of points on clean, open and noisy meshes."""
 UNCERTAIN = 0.25
 """Coarse winding numbers that are nearer than this to 1/2 are computed again."""
-
-CLEARLY_INSIDE = 0.75
-"""The winding number from which on a point is inside without doubt."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +93,12 @@ class SignedDistance:
     The magnitude is the exact distance to the nearest triangle. The sign comes from libigl's
     code of the fast winding number (Barill et al. 2018): inside where its absolute value is
     above 1/2, so that a mesh that is inside out gives the same answer. Both trees are built once.
+    An open sheet has no inside: see `OpenSheet`.
+
+    Attributes
+    ----------
+    sheet
+        The mesh's sides, if it is an open sheet.
     """
 
     def __init__(self, mesh: TriangleMesh, progress: ProgressCallback = silent) -> None:
@@ -109,6 +113,8 @@ class SignedDistance:
         self._winding.init(
             np.asfortranarray(mesh.vertices), np.asfortranarray(mesh.triangles.astype(np.int64))
         )
+        level = level_of_sheet(mesh, self._winding)
+        self.sheet = None if level is None else OpenSheet(mesh, level)
 
     def __call__(self, points: Array, progress: ProgressCallback = silent) -> Array:
         """Return the (N,) signed distances at (N, 3) points, in the mesh's units."""
@@ -120,36 +126,34 @@ class SignedDistance:
         for rows in _morton_chunks(points, progress):
             chunk = points[rows]
             foot = nearest[rows] = self._tree.nearest(chunk)
-            inside = self._inside(np.asfortranarray(chunk))
-            distance[rows] = np.where(inside, -1.0, 1.0) * np.linalg.norm(chunk - foot, axis=1)
+            distance[rows] = self._signed(chunk, foot)
         return NearestPoints(points, nearest, distance)
 
-    def inside(self, points: Array, progress: ProgressCallback = silent) -> NDArray[np.bool_]:
-        """Return whether each of (N, 3) points lies inside, (N,)."""
-        result = np.empty(len(points), np.bool_)
+    def signed(self, points: Array, nearest: Array, progress: ProgressCallback = silent) -> Array:
+        """Return signed distances (N,) of (N, 3) points whose nearest points are known."""
+        distance = np.empty(len(points))
         for rows in _morton_chunks(points, progress):
-            result[rows] = self._inside(np.asfortranarray(points[rows]))
-        return result
+            distance[rows] = self._signed(points[rows], nearest[rows])
+        return distance
 
-    def without_inside(self, points: Array, steps: Array) -> NDArray[np.bool_]:
-        """Return at which of (N, 3) points of the surface nothing is clearly inside, (N,).
-
-        `steps` (N, 3) lead a little way off it. Beside a closed surface the winding number is 0 on
-        one side and 1 on the other; beside an open sheet it is about a half on both.
-        """
-        sides = [
-            np.abs(self._winding.winding_number(np.asfortranarray(side), FULL_ACCURACY))
-            for side in (points - steps, points + steps)
-        ]
-        return np.max(sides, axis=0) < CLEARLY_INSIDE
+    def _signed(self, points: Array, nearest: Array) -> Array:
+        inside = self._inside(np.asfortranarray(points))
+        distance = np.where(inside, -1.0, 1.0) * np.linalg.norm(points - nearest, axis=1)
+        return self.sheet.continued(points, nearest, distance) if self.sheet else distance
 
     def _inside(self, points: Array) -> NDArray[np.bool_]:
-        winding = np.abs(self._winding.winding_number(points, COARSE_ACCURACY))
-        uncertain = np.flatnonzero(np.abs(winding - 0.5) < UNCERTAIN)
+        level = self.sheet.level if self.sheet else 0.5
+
+        def winding(points: Array, accuracy: float) -> Array:
+            number = self._winding.winding_number(points, accuracy)
+            return number if self.sheet else np.abs(number)
+
+        above = winding(points, COARSE_ACCURACY) - level
+        uncertain = np.flatnonzero(np.abs(above) < UNCERTAIN)
         if len(uncertain):
             again = np.asfortranarray(points[uncertain])
-            winding[uncertain] = np.abs(self._winding.winding_number(again, FULL_ACCURACY))
-        return winding > 0.5
+            above[uncertain] = winding(again, FULL_ACCURACY) - level
+        return above > 0
 
 
 def _morton_chunks(points: Array, progress: ProgressCallback) -> Iterator[NDArray[np.intp]]:

@@ -12,6 +12,7 @@ from scipy.ndimage import map_coordinates
 from .errors import FairfieldError, SettingError
 from .jets import Jets
 from .mesh import TriangleMesh
+from .open_sheet import cut_off
 from .operators.differentiation import Scale, differentiate, smoothed_values
 from .progress import Progress, ProgressCallback, part, silent
 from .smoothing import smooth
@@ -43,7 +44,9 @@ def extract(
     *,
     progress: ProgressCallback = silent,
 ) -> TriangleMesh:
-    """Return the zero set of a field as a closed triangle mesh, in the mesh's own units.
+    """Return the zero set of a field as a triangle mesh, in the mesh's own units.
+
+    It is closed, except where an open sheet ends.
 
     Parameters
     ----------
@@ -130,7 +133,15 @@ def _marching_cubes(
         volume, level=0.0, gradient_direction="descent", allow_degenerate=False
     )
     cube = vertices.astype(np.float64) * (2 / resolution) - 1
+    if field.beyond_rim is not None:
+        cube, triangles = cut_off(cube, triangles, _beyond_rim(field.beyond_rim, cube))
     return TriangleMesh(field.normalization.from_cube(cube), triangles)
+
+
+def _beyond_rim(lattice: NDArray[np.float32], points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Interpolate what a lattice over the cube holds at (N, 3) points."""
+    places = (points.T + 1) * ((len(lattice) - 1) / 2)
+    return map_coordinates(lattice.astype(np.float64), places, order=1, mode="nearest")
 
 
 def _smooth_band(

@@ -38,6 +38,7 @@ MAX_FILE_BYTES = 4 << 30
 SCALE_MAP = "scale_map."
 """What the names of the scale map's tensors in a file begin with."""
 MAX_PROBES = 1 << 16
+BEYOND_RIM = "beyond_rim"
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,13 @@ class Field:
     """A signed distance field in the units of the mesh it was fitted to.
 
     Call it with (N, 3) points to get (N,) distances, negative inside.
+
+    Attributes
+    ----------
+    beyond_rim
+        Of an open sheet: (n, n, n) how far beyond the sheet's rim the nodes of a lattice over the
+        cube are, in units of the cube; negative within. The zero set goes on beyond it, the surface
+        does not.
     """
 
     def __init__(
@@ -95,12 +103,18 @@ class Field:
         normalization: Normalization,
         report: FitReport,
         scale_map: ScaleMap,
+        beyond_rim: NDArray[np.float32] | None = None,
     ) -> None:
         self.module = module.eval()
         self.scale_map = scale_map
+        self.beyond_rim = beyond_rim
         self.normalization = normalization
         self.report = report
         self.evaluator = Evaluator(self.module)
+
+    def with_module(self, module: NeuralField) -> Field:
+        """Another network in the same place, for the same mesh."""
+        return Field(module, self.normalization, self.report, self.scale_map, self.beyond_rim)
 
     @property
     def device(self) -> torch.device:
@@ -155,6 +169,8 @@ class Field:
         }
         for name, array in self.scale_map.to_arrays().items():
             weights[SCALE_MAP + name] = torch.from_numpy(array)
+        if self.beyond_rim is not None:
+            weights[BEYOND_RIM] = torch.from_numpy(self.beyond_rim)
         metadata = {
             "format": FORMAT,
             "version": str(FORMAT_VERSION),
@@ -210,6 +226,7 @@ def load(path: str | Path, device: str = "auto") -> Field:
             if name.startswith(SCALE_MAP)
         }
         scale_map = _new_scale_map(scales)
+        beyond_rim = _new_beyond_rim(weights.pop(BEYOND_RIM, None))
         module = _new_module(config, weights)
     except FieldFileError as problem:
         raise FieldFileError(f"{path}: {problem}") from None
@@ -217,7 +234,7 @@ def load(path: str | Path, device: str = "auto") -> Field:
         raise FieldFileError(
             f"{path} is not a complete field ({_first_line(problem)}). Fit the mesh again."
         ) from None
-    return Field(module.to(choose_device(device)), normalization, report, scale_map)
+    return Field(module.to(choose_device(device)), normalization, report, scale_map, beyond_rim)
 
 
 def checksum(metadata: dict[str, str], weights: dict[str, Tensor]) -> str:
@@ -283,6 +300,21 @@ def _new_scale_map(tensors: dict[str, Tensor]) -> ScaleMap:
                 "again."
             )
     return scale_map
+
+
+def _new_beyond_rim(tensor: Tensor | None) -> NDArray[np.float32] | None:
+    """The lattice that tells where an open sheet ends, if the file has one."""
+    if tensor is None:
+        return None
+    if not (
+        tensor.dim() == 3
+        and len(set(tensor.shape)) == 1
+        and len(tensor) > 1
+        and tensor.dtype == torch.float32
+        and bool(tensor.isfinite().all())
+    ):
+        raise FieldFileError("The field's rim is not one that a fit gives. Fit the mesh again.")
+    return tensor.numpy()
 
 
 def _new_module(config: FieldConfig, weights: dict[str, Tensor]) -> NeuralField:

@@ -257,7 +257,7 @@ def finetune(
     if tuned is None:
         taught = _ask(field, surface, POINTS, scale, operator, random, part(progress, 0.5, 0.7))
         module = copy.deepcopy(field.module)
-        tuned = Field(module, field.normalization, field.report, field.scale_map)
+        tuned = field.with_module(module)
         steps = _train(module, taught, held_out, normal_weight, length, part(progress, 0.7, 0.9))
         kept_share = _take_back(
             module, field.module.state_dict(), partial(limits.kept_by_trained, tuned)
@@ -430,7 +430,7 @@ def _handed_over(field: Field, scale: Scale, progress: ProgressCallback) -> Fiel
         torch.nn.init.zeros_(parameter)
     lattice = smoothed_lattice(field, scale, progress)
     module.base.values.copy_(torch.from_numpy(upsampled(lattice, resolution)))
-    return Field(module.to(field.device), field.normalization, field.report, field.scale_map)
+    return field.with_module(module.to(field.device))
 
 
 def _train(

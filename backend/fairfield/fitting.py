@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from .devices import choose_device
 from .distance import NearestPoints, SignedDistance
@@ -36,7 +35,6 @@ from .sampling import (
     TrainingSamples,
     near_points,
     near_surface_points,
-    surface_samples,
 )
 from .training import choose_trainer
 
@@ -54,12 +52,8 @@ PLATEAU_CHECKS, PLATEAU_FALL = 4, 0.05
 least of those before."""
 ANNEALING_SHARE = 0.3
 """Of the steps of a plan, those at its end in which the learning rates fall."""
-ENCLOSING_SHARE = 0.1
-"""Of points near the surface of a closed mesh, about half lie inside; below this, it is open."""
-SIDED_SAMPLES, SIDE = 2000, 1e-3
-"""Points at which both sides of the surface are looked at, and how far off (in the cube)."""
-OPEN_SHARE = 0.25
-"""Of the surface, where the winding number tells no inside; above this, the user is told."""
+FAR_CELLS = 1.5
+"""Cells of the base from an open sheet beyond which its surface cannot be."""
 RELATIVE_TO = 0.01
 """The loss is |f - d| / (|d| + this), in units of the cube."""
 FINAL_LEARNING_RATE = 0.02
@@ -233,6 +227,7 @@ def _fit(
         points = near_surface_points(cube_mesh, ERROR_SAMPLES, random)
         held_out = distance.nearest(points, part(progress, 0.45, 0.46))
         module.to(torch_device)
+        beyond_rim = _beyond_rim(distance, nodes)
 
     with stopwatch("samples"):
         samples = TrainingSamples(cube_mesh, near, nodes, random)
@@ -261,9 +256,9 @@ def _fit(
             vertices=len(mesh.vertices),
             triangles=len(mesh.triangles),
             repairs=repaired.repairs,
-            warnings=_warnings(cube_mesh, held_out.distance, distance, random),
+            warnings=_warnings(cube_mesh, distance),
         )
-    return Field(module, normalization, report, scale_map)
+    return Field(module, normalization, report, scale_map, beyond_rim)
 
 
 class Stopwatch:
@@ -354,31 +349,32 @@ def _near_surface_error(evaluator: Evaluator, held_out: NearestPoints) -> float:
     return float(np.abs(values - held_out.distance).mean()) / HALF_EXTENT_IN_CUBE
 
 
-def _warnings(
-    mesh: TriangleMesh,
-    exact_near_surface: NDArray[np.float64],
-    distance: SignedDistance,
-    random: np.random.Generator,
-) -> list[str]:
+def _beyond_rim(distance: SignedDistance, nodes: NearestPoints) -> Float32 | None:
+    """How far the base's nodes are beyond the rim of an open sheet, if the mesh is one.
+
+    Between two layers of a sheet the sign changes too, and beyond a noisy rim where its tangent
+    planes meet. No surface is there, so places far from the sheet count as beyond the rim.
+    """
+    if distance.sheet is None:
+        return None
+    resolution = round(len(nodes) ** (1 / 3))
+    off = np.linalg.norm(nodes.points - nodes.nearest, axis=1)
+    far = off - FAR_CELLS * 2 / (resolution - 1)
+    beyond = np.maximum(distance.sheet.beyond_rim(nodes.points, nodes.nearest), far)
+    return beyond.astype(np.float32).reshape([resolution] * 3)
+
+
+def _warnings(mesh: TriangleMesh, distance: SignedDistance) -> list[str]:
     """Sentences on a (repaired) mesh, in the cube, whose field may not be what the user expects."""
-    warnings = []
+    if distance.sheet is not None:
+        return [
+            "The mesh is an open sheet: the side that its faces point to was taken as outside, and "
+            "Extract ends at its rim. Close it, or give it thickness, if it is to be solid."
+        ]
     a, b, c = mesh.vertices[mesh.triangles.T] - mesh.vertices.mean(axis=0)
-    volume = float(np.einsum("ni,ni->n", a, np.cross(b, c)).sum())
-    if volume < 0:
-        warnings.append(
+    if float(np.einsum("ni,ni->n", a, np.cross(b, c)).sum()) < 0:
+        return [
             "The faces point inward; the field was fitted as if they pointed outward. "
             "Recalculate the normals to silence this."
-        )
-    points, triangles = surface_samples(mesh, SIDED_SAMPLES, random)
-    steps = SIDE * np.nan_to_num(mesh.triangle_normals()[triangles])
-    if (exact_near_surface < 0).mean() < ENCLOSING_SHARE:
-        warnings.append(
-            "The mesh is open and encloses next to no volume, so most of it has no inside and no "
-            "curvature can be measured there. Close it, or give it thickness."
-        )
-    elif distance.without_inside(points, steps).mean() > OPEN_SHARE:
-        warnings.append(
-            "A large part of the mesh is an open sheet: what is inside there is a guess, and so "
-            "are normals and curvature. Close it, or give it thickness."
-        )
-    return warnings
+        ]
+    return []

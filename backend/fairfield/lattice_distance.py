@@ -58,8 +58,9 @@ def lattice_distance(
         position = far // lattice.steps[axis] % resolution + sign
         rows = far[(position >= 0) & (position < resolution)]
         lattice.choose(rows, rows + sign * lattice.steps[axis])
-    inside = distance.inside(lattice.points[far], part(progress, 0.95, 1.0))
-    lattice.distance[far] *= np.where(inside, -1, 1)
+    lattice.distance[far] = distance.signed(
+        lattice.points[far], lattice.nearest[far], part(progress, 0.95, 1.0)
+    )
     return NearestPoints(lattice.points, lattice.nearest, lattice.distance)
 
 

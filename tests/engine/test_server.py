@@ -407,26 +407,13 @@ def test_a_stream_that_is_no_frame_ends_the_process(client: Client) -> None:
     assert b"not a frame" in client.process.stderr.read()
 
 
-def test_points_without_an_answer_are_nan_and_counted(client: Client) -> None:
-    """An open sheet encloses nothing, so its field has no surface to project onto."""
-    along = np.linspace(-1, 1, 9)
-    vertices = np.stack([*np.meshgrid(along, along), np.zeros((9, 9))], axis=-1).reshape(-1, 3)
-    corner = (np.arange(8)[:, None] * 9 + np.arange(8)).ravel()
-    triangles = np.concatenate(
-        [
-            np.stack([corner, corner + 1, corner + 10], axis=1),
-            np.stack([corner, corner + 10, corner + 9], axis=1),
-        ]
-    )
-    fitted = client.call(
-        "fit",
-        {"field": "sheet", "preset": "draft"},
-        vertices=vertices,
-        triangles=triangles.astype(np.int32),
-    )
-    assert "open" in " ".join(fitted.header["result"]["report"]["warnings"])
-    frame = client.call("smooth", {"field": "sheet"}, points=vertices)
+def test_points_without_an_answer_are_nan_and_counted(fitted: Client) -> None:
+    """From the middle of a sphere no way leads to its surface rather than another."""
+    points, _ = icosphere(radius=2.0, subdivisions=1)
+    points = np.concatenate([points, np.zeros((3, 3))])
+    frame = fitted.call("smooth", {"field": "ball"}, points=points)
     result = frame.header["result"]
-    assert result["unanswered"] == int(np.isnan(frame.arrays["mean_curvature"]).sum())
+    missing = np.isnan(frame.arrays["mean_curvature"])
+    assert result["unanswered"] == missing.sum() == 3
+    assert missing[-3:].all()
     assert np.isfinite(result["scale"])
-    assert len(frame.arrays["mean_curvature"]) == len(vertices)
