@@ -58,11 +58,14 @@ def _meshes(mesh: fairfield.TriangleMesh) -> Any:
 
 def _reconstruction(meshes: Any, curvature: np.ndarray | None = None) -> Answer:
     made = meshes.current_mesh()
+    vertices, triangles = np.array(made.vertex_matrix()), np.array(made.face_matrix())
     normals = np.array(made.vertex_normal_matrix())
-    length = np.linalg.norm(normals, axis=1, keepdims=True)
-    surface = fairfield.TriangleMesh(np.array(made.vertex_matrix()), np.array(made.face_matrix()))
+    # Of much noise APSS makes a few vertices that are not numbers: their triangles do not count.
+    finite = np.isfinite(vertices).all(axis=1)
+    used, compact = np.unique(triangles[finite[triangles].all(axis=1)], return_inverse=True)
+    length = np.linalg.norm(normals[used], axis=1, keepdims=True)
     return Answer(
         curvature=curvature,
-        surface=surface,
-        surface_normals=normals / np.where(length > 0, length, 1),
+        surface=fairfield.TriangleMesh(vertices[used], compact.reshape(-1, 3)),
+        surface_normals=normals[used] / np.where(length > 0, length, 1),
     )
