@@ -85,15 +85,11 @@ def smooth(
         For an unknown operator, or a scale that is not a positive length or "auto".
     """
     mesh = points if isinstance(points, TriangleMesh) else None
-    considered = (
-        mesh is not None and operator == "polynomial" and scale == "auto" and scale_factor <= 1
-    )
-    if mesh is None or not considered:
-        start = as_points(points if mesh is None else mesh.vertices)
-        return _of_the_field(field, start, scale, scale_factor, operator, progress)
-    answer = _of_the_field(
-        field, mesh.vertices, scale, scale_factor, operator, part(progress, 0.0, 0.8)
-    )
+    start = as_points(points.vertices if isinstance(points, TriangleMesh) else points)
+    settings = scale, scale_factor, operator
+    if mesh is None or scale != "auto" or scale_factor > 1 or operator != "polynomial":
+        return _of_the_field(field, start, *settings, progress)
+    answer = _of_the_field(field, start, *settings, part(progress, 0.0, 0.8))
     return _with_the_mesh(answer, mesh, part(progress, 0.8, 1.0))
 
 

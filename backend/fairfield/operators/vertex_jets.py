@@ -7,11 +7,10 @@ is, the fit tells itself:
 
 - Its residual is the vertices' noise, and the noise's part in the slope is its error. Where the
   field's normal is further away than that, the field is wrong.
-- White noise leaves a quadric the same residual as a quartic, for each degree of freedom. A shape
-  leaves the quartic far less, if there are vertices enough to a wave. In between lie what is noise
-  but no white noise (the terraces of a scanned volume, the ripples of a filtered scan) and facets
-  that were subdivided: neighbours are wrong alike, the residual does not tell by how much, and the
-  field is believed.
+- White noise leaves a quartic the same residual as a quadric, for each degree of freedom; a shape
+  leaves it far less, if there are vertices enough to a wave. In between lie the terraces of a
+  scanned volume, the ripples of a filtered scan and facets that were subdivided: neighbours are
+  wrong alike there, and the residual does not tell by how much. Only a shape is believed.
 
 Both are judged by mean squares over as much surface as the field averages over.
 """
@@ -31,8 +30,9 @@ from ..progress import Progress, ProgressCallback, part
 from ..threads import thread_count
 from .tangent import tangent_frame
 
-NEIGHBOURS = 24
-"""Vertices that a polynomial is fitted to, its own among them."""
+NEIGHBOURS = 30
+"""Vertices that a polynomial is fitted to, its own among them. In a square grid, fewer than 29 reach
+over five rows only, and through those a quartic goes exactly, whatever bend is between them."""
 FEWEST = 20
 DEGREE = 4
 QUARTIC, QUADRIC = 15, 6
@@ -40,8 +40,8 @@ QUARTIC, QUADRIC = 15, 6
 ALIKE = 0.5
 """Least cosine between normals on one side of a thin wall."""
 SAME_FACE = np.cos(np.radians(22.5))
-"""Least cosine between a field's normals that are judged together. Half the angle of a crease: what
-lies across a sharp edge is left out, the facets that stand for a curved surface are not."""
+"""Least cosine between normals of one face. Half the angle of a crease: what lies across a sharp
+edge is not judged together, the facets that stand for a curved surface are."""
 LARGEST_GAIN = 8.0
 """Slopes are not to be trusted where noise becomes so many times itself over the neighbourhood's
 radius: there the vertices lie on few lines. It is 2 on a regular mesh, 6 on an irregular one."""
@@ -49,9 +49,11 @@ ROUNDING = 2.0**-24
 """Of a coordinate in single precision, which most files have."""
 HONEST = 2.0
 """The error may be so many times what the residual tells."""
-SHAPE, WHITE = (0.18, 0.25), (0.85, 0.95)
-"""Residual of the quartic over that of the quadric: below, what is left is the shape's; above, it
-is white noise. Between the two numbers trust goes over into distrust."""
+SHAPE = (0.2, 0.28)
+"""Residual of the quartic over that of the quadric up to which, and from which on no more, what is
+left counts as the shape's own."""
+ROUNDINGS = 2.0
+"""A residual of so many roundings of the coordinates tells neither."""
 REACH = 2.0
 """Radius that is averaged over, in scales of the field."""
 ROWS_AT_ONCE = 1 << 12
@@ -130,7 +132,7 @@ class _Fits:
         self.usable = np.zeros(count, bool)
         # Mean squares for each degree of freedom, and the slope's variance that they imply.
         self.quartic_residual, self.quadric_residual, self.variance = np.zeros((3, count))
-        self._rounding = (ROUNDING * np.abs(places).max()) ** 2
+        self.rounding = (ROUNDING * np.abs(places).max()) ** 2
 
     def fit(self, progress: ProgressCallback) -> None:
         """Fit all of them."""
@@ -179,7 +181,7 @@ class _Fits:
             ((z - (monomials[..., : c.shape[1]] @ c)[..., 0]) ** 2).sum(axis=1)
             * radius**2
             / (members - c.shape[1])
-            + self._rounding
+            + self.rounding
             for c in (solution, quadric)
         )
         gain = inverse[:, 1, 1] + inverse[:, 2, 2]
@@ -198,7 +200,9 @@ class _Fits:
         self.quartic_residual[rows] = quartic_residual
         self.quadric_residual[rows] = quadric_residual
         self.variance[rows] = quartic_residual * gain / radius**2
-        self.usable[rows] = (gain > 0) & (gain < LARGEST_GAIN**2)
+        # Where a vertex's own triangles say otherwise, it lies on an edge.
+        agrees = (normals * up).sum(axis=1) > SAME_FACE
+        self.usable[rows] = (gain > 0) & (gain < LARGEST_GAIN**2) & agrees
 
 
 def _monomials(x: Array, y: Array) -> Array:
@@ -232,36 +236,38 @@ def _share(fits: _Fits, outward: Array, field_scale: Array, progress: ProgressCa
             _, near = tree.query(fits.places[some], k=count, workers=thread_count())
             near = sample[near.reshape(len(some), count)]
             alike = (outward[near] @ outward[some][:, :, None])[..., 0] > SAME_FACE
-            means = (squares[near] * alike[..., None]).sum(axis=1) + squares[some]
-            share[some] = _trust(*means.T)
+            squares_around = (squares[near] * alike[..., None]).sum(axis=1) + squares[some]
+            means = squares_around / (1 + alike.sum(axis=1, keepdims=True))
+            share[some] = _trust(means, fits.rounding)
     return share
 
 
-def _trust(turn: Array, variance: Array, quartic: Array, quadric: Array) -> Array:
-    """From 0 to 1, by the squares (V,) of what is compared."""
-    left = np.sqrt(quartic / quadric)
-    told = np.maximum(1 - _step(left, SHAPE), _step(left, WHITE))
+def _trust(squares: Array, rounding: float) -> Array:
+    """From 0 to 1 (n,), by the mean squares (n, 4) of what is compared."""
+    turn, variance, quartic, quadric = squares.T
+    left = np.sqrt(np.maximum(quartic - ROUNDINGS**2 * rounding, 0) / quadric)
+    shape, noise = SHAPE
+    told = np.clip((noise - left) / (noise - shape), 0, 1)
     return told * np.clip(1 - HONEST**2 * variance / np.maximum(turn, 1e-300), 0, 1)
 
 
-def _step(values: Array, ends: tuple[float, float]) -> Array:
-    """From 0 below the ends to 1 above them."""
-    return np.clip((values - ends[0]) / (ends[1] - ends[0]), 0, 1)
-
-
 def _vertex_normals(places: Array, triangles: NDArray[np.intp], outward: Array) -> Array:
-    """Area-weighted normals (V, 3), each triangle turned to the field's side; 0 without one."""
-    a, b, c = places[triangles.T]
-    across = np.cross(b - a, c - a)
-    length = np.linalg.norm(across, axis=1)
+    """Angle-weighted unit normals (V, 3), on the field's side; 0 at a vertex without triangles."""
+    corners = places[triangles]  # [F, 3, 3]
+    ahead = np.roll(corners, -1, axis=1) - corners
+    behind = np.roll(corners, 1, axis=1) - corners
+    across = np.cross(ahead[:, 0], behind[:, 0])
+    area = np.linalg.norm(across, axis=1, keepdims=True)
+    across /= np.maximum(area, 1e-300)
     along = (across * outward[triangles].mean(axis=1)).sum(axis=1)
     # At open borders a field's normals may be anything: only a clear contradiction counts.
-    across *= np.where(along * np.sign(along.sum()) < -ALIKE * length, -1, 1)[:, None]
-    across *= np.sign(along.sum())
+    side = np.sign((along * area[:, 0]).sum())
+    across *= side * np.where(along * side < -ALIKE, -1, 1)[:, None]
+    angles = np.arctan2(area, (ahead * behind).sum(axis=2))
     normals = np.stack(
         [
-            np.bincount(triangles.reshape(-1), np.repeat(part, 3), minlength=len(places))
-            for part in across.T
+            np.bincount(triangles.reshape(-1), (angles * axis[:, None]).reshape(-1), len(places))
+            for axis in across.T
         ],
         axis=1,
     )
