@@ -5,9 +5,10 @@
 For each public shape, one field of preset "standard" and, on it: the published operator (256 random
 samples) at its best scale of a sweep with truth, autodiff, the tangent polynomial at automatic
 scale and at its best single scale of the same sweep, the ball's stencil and the shared lattice at
-automatic scale, and the mesh's own vertex normals; and what Smooth answers for the mesh, which takes
-the mesh's own polynomials where they are better. Then the surface extracted at automatic scale,
-and the time that normals and curvature at its vertices take, against the published operator's.
+automatic scale, and the mesh's own vertex normals; and what Smooth answers for the mesh, which
+takes the mesh's own polynomials where they are better. Then the surface extracted at automatic
+scale, and the time that normals and curvature at its vertices take, against the published
+operator's.
 
 Prints tables; --json writes the figures. The public meshes are looked for in FAIRFIELD_SHARED.
 """

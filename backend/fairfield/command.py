@@ -142,7 +142,7 @@ def _smooth(options: argparse.Namespace) -> int:
 
     field = load(options.field, options.device)
     mesh = TriangleMesh.load(options.mesh)
-    memory.smooth_need(len(mesh.vertices)).check(memory.available_bytes())
+    memory.smooth_need(len(mesh.vertices), of_mesh=True).check(memory.available_bytes())
     with _ProgressLine() as progress:
         jets = smooth(
             field,

@@ -346,9 +346,9 @@ class Server:
     def _smooth(self, parameters: Parameters, arrays: Arrays, progress: ProgressCallback) -> Answer:
         field = self._field(parameters)
         points = _table(arrays, "points")
-        self._make_room(memory.smooth_need(len(points)))
         # With triangles the points are a mesh's vertices, and the mesh has a say.
         is_mesh = "triangles" in arrays
+        self._make_room(memory.smooth_need(len(points), is_mesh))
         jets = smooth(
             field,
             TriangleMesh(points, arrays["triangles"]) if is_mesh else points,

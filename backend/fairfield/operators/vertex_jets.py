@@ -31,8 +31,8 @@ from ..threads import thread_count
 from .tangent import tangent_frame
 
 NEIGHBOURS = 30
-"""Vertices that a polynomial is fitted to, its own among them. In a square grid, fewer than 29 reach
-over five rows only, and through those a quartic goes exactly, whatever bend is between them."""
+"""Vertices that a polynomial is fitted to, its own among them. In a square grid, fewer than 29
+reach over five rows only, and a quartic goes exactly through those, whatever bend is there."""
 FEWEST = 20
 DEGREE = 4
 QUARTIC, QUADRIC = 15, 6
