@@ -225,13 +225,15 @@ def _share(fits: _Fits, outward: Array, field_scale: Array, progress: ProgressCa
     order = np.random.default_rng(0).permutation(usable)
     reach = REACH * np.nan_to_num(field_scale[usable]) / fits.radius[usable]
     thinned = np.rint(np.log2(np.maximum(reach, 1.0))).astype(int)
+    done = 0
     for level in np.unique(thinned):
         sample = order[: max(len(order) >> (2 * level), min(NEIGHBOURS, len(order)))]
         tree = cKDTree(fits.places[sample])
         rows = usable[thinned == level]
         for start in range(0, len(rows), ROWS_AT_ONCE):
-            progress(Progress(start / len(rows), DOING))
+            progress(Progress(done / len(usable), DOING))
             some = rows[start : start + ROWS_AT_ONCE]
+            done += len(some)
             count = min(NEIGHBOURS, len(sample))
             _, near = tree.query(fits.places[some], k=count, workers=thread_count())
             near = sample[near.reshape(len(some), count)]
