@@ -153,6 +153,16 @@ def test_unwelded_triangles_and_thin_walls() -> None:
     assert angles_in_degrees(jets.normals, np.concatenate([normals, -normals])).max() < 0.01
 
 
+def test_normals_point_to_the_field_s_outside() -> None:
+    vertices, triangles, normals = _sphere()
+    flipped = triangles.copy()
+    flipped[::7] = flipped[::7, ::-1]
+    for turned in (triangles[:, ::-1], flipped):
+        jets = _compared(vertices, turned, normals)
+        assert jets.share.min() > 0.98
+        assert angles_in_degrees(jets.normals, normals).max() < 0.01
+
+
 def test_vertices_on_few_lines_or_in_no_triangle_or_too_few_have_no_say() -> None:
     vertices, triangles, normals, _ = torus(around=400, across=12)
     jets = _compared(vertices, triangles, normals)

@@ -262,8 +262,9 @@ def _vertex_normals(places: Array, triangles: NDArray[np.intp], outward: Array) 
     area = np.linalg.norm(across, axis=1, keepdims=True)
     across /= np.maximum(area, 1e-300)
     along = (across * outward[triangles].mean(axis=1)).sum(axis=1)
-    # At open borders a field's normals may be anything: only a clear contradiction counts.
-    side = np.sign((along * area[:, 0]).sum())
+    # Where nothing is enclosed a field's normals may be anything: only a clear contradiction is
+    # heeded.
+    side = -1 if (along * area[:, 0]).sum() < -ALIKE * area.sum() else 1
     across *= side * np.where(along * side < -ALIKE, -1, 1)[:, None]
     angles = np.arctan2(area, (ahead * behind).sum(axis=2))
     normals = np.stack(
