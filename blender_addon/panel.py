@@ -176,6 +176,8 @@ def _draw_report(layout: bpy.types.UILayout, context: bpy.types.Context, active:
             if report.noise < CLEAN
             else f"Noise of the mesh: {report.noise:.2%} of its half size"
         )
+        if report.from_mesh:
+            box.label(text=f"Better from the mesh itself: {report.from_mesh:.0%} of vertices")
         if report.noise_before is not None and report.noise_after is not None:
             box.label(
                 text=f"Refined: noise of normals {report.noise_before:.2g}° to "

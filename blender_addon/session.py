@@ -57,6 +57,8 @@ class FitReport:
         Sentences of the backend.
     noise_before, noise_after
         For a refined field: how far its own normals are from the smooth ones, in degrees.
+    from_mesh
+        After Smooth: share of the vertices at which the mesh itself was the better source.
     """
 
     error: float
@@ -66,6 +68,7 @@ class FitReport:
     warnings: list[str]
     noise_before: float | None = None
     noise_after: float | None = None
+    from_mesh: float | None = None
 
 
 @dataclass
@@ -267,6 +270,8 @@ class Session:
         measured = report["near_surface_error"]
         relative_error = math.nan if measured is None else float(measured)
         tuning = report.get("finetuning") or {}
+        smoothed = work.job.smoothed
+        own = smoothed.result.get("from_mesh", 0) if smoothed is not None else None
         kept = FitReport(
             error=relative_error * float(report["half_extent"]),
             relative_error=relative_error,
@@ -275,6 +280,7 @@ class Session:
             warnings=[str(each) for each in report["warnings"]],
             noise_before=tuning.get("normal_error_before"),
             noise_after=tuning.get("normal_error_after"),
+            from_mesh=None if own is None else own / max(1, len(work.source.points)),
         )
         for uid in work.source.objects:
             self.reports[uid] = kept

@@ -142,11 +142,11 @@ def _smooth(options: argparse.Namespace) -> int:
 
     field = load(options.field, options.device)
     mesh = TriangleMesh.load(options.mesh)
-    memory.smooth_need(len(mesh.vertices)).check(memory.available_bytes())
+    memory.smooth_need(len(mesh.vertices), of_mesh=True).check(memory.available_bytes())
     with _ProgressLine() as progress:
         jets = smooth(
             field,
-            mesh.vertices,
+            mesh,
             scale=options.scale,
             scale_factor=options.scale_factor,
             operator=options.operator,
@@ -168,10 +168,12 @@ def _smooth(options: argparse.Namespace) -> int:
         {
             "points": len(jets.value),
             "unanswered": jets.unanswered,
+            "from_mesh": int(jets.from_mesh.sum()),
             "median_scale": float(np.median(jets.scale)),
             "output": str(options.output),
         },
-        f"{options.output}: {len(jets.value)} vertices, {jets.unanswered} without an answer",
+        f"{options.output}: {len(jets.value)} vertices, {jets.unanswered} without an answer, "
+        f"{jets.from_mesh.mean():.0%} from the mesh itself, which is the better source there",
     )
     return 0
 

@@ -26,6 +26,7 @@ PER_SAMPLE = 128
 PER_WEIGHT_BYTE = 5
 SMOOTH_BASE = 64 * MEGABYTE
 PER_POINT = 600
+PER_OWN_VERTEX = 1100
 EXTRACT_BASE = 64 * MEGABYTE
 PER_LATTICE_NODE = 10
 PER_SURFACE_CELL = 11 * PER_POINT
@@ -90,9 +91,10 @@ def fit_need(mesh: TriangleMesh, preset: str, kind: str) -> Need:
     )
 
 
-def smooth_need(points: int) -> Need:
-    """What `fairfield.smooth` takes for so many points."""
-    return Need(SMOOTH_BASE + PER_POINT * points, f"Measuring {points} points", "decimate the mesh")
+def smooth_need(points: int, of_mesh: bool = False) -> Need:
+    """What `fairfield.smooth` takes for so many points, or for a mesh of so many vertices."""
+    each = PER_OWN_VERTEX if of_mesh else PER_POINT
+    return Need(SMOOTH_BASE + each * points, f"Measuring {points} points", "decimate the mesh")
 
 
 def extract_need(resolution: int) -> Need:

@@ -346,17 +346,24 @@ class Server:
     def _smooth(self, parameters: Parameters, arrays: Arrays, progress: ProgressCallback) -> Answer:
         field = self._field(parameters)
         points = _table(arrays, "points")
-        self._make_room(memory.smooth_need(len(points)))
+        # With triangles the points are a mesh's vertices, and the mesh has a say.
+        is_mesh = "triangles" in arrays
+        self._make_room(memory.smooth_need(len(points), is_mesh))
         jets = smooth(
             field,
-            points,
+            TriangleMesh(points, arrays["triangles"]) if is_mesh else points,
             scale=parameters.scale("auto") or "auto",
             scale_factor=parameters.number("scale_factor", 1.0),
             operator=parameters.text("operator", "polynomial"),
             progress=progress,
         )
         scale = float(np.median(jets.scale)) if len(jets.scale) else 0.0
-        return {"unanswered": jets.unanswered, "scale": scale}, surface_attributes(jets)
+        result = {
+            "unanswered": jets.unanswered,
+            "scale": scale,
+            "from_mesh": int(jets.from_mesh.sum()),
+        }
+        return result, surface_attributes(jets)
 
     def _extract(
         self, parameters: Parameters, arrays: Arrays, progress: ProgressCallback

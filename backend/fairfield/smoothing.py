@@ -1,4 +1,8 @@
-"""Normals and curvature of the smoothed surface, for points on or near it."""
+"""Normals and curvature of the smoothed surface, for points on or near it.
+
+For the vertices of the mesh that a field was fitted to, the mesh itself may know better: see
+`vertex_jets`.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,12 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from .jets import Array, Jets
+from .mesh import TriangleMesh
 from .operators.differentiation import Scale, as_points, differentiate, surface_offset
+from .operators.vertex_jets import vertex_jets
 from .progress import ProgressCallback, part, silent
 
 if TYPE_CHECKING:
@@ -36,6 +42,8 @@ class SurfaceJets(Jets):
         (N, 3) where the jets were taken, in the mesh's own units.
     deviation
         (N,) signed distance from the foot point to the given point, positive outside.
+    mesh_share
+        (N,) how far the answer is the mesh's own, from 0 to 1; always 0 for mere points.
 
     A point whose way to the surface was not found has NaN everywhere. The value is 0 where the foot
     point was not measured itself, see `smooth`.
@@ -43,18 +51,29 @@ class SurfaceJets(Jets):
 
     foot_points: Array
     deviation: Array
+    mesh_share: Array
+
+    @property
+    def from_mesh(self) -> NDArray[np.bool_]:
+        """(N,) whether the mesh's own vertices were the better source."""
+        return self.mesh_share > 0.5
 
 
 def smooth(
     field: Field,
-    points: ArrayLike,
+    points: ArrayLike | TriangleMesh,
     *,
     scale: Scale = "auto",
     scale_factor: float = 1.0,
     operator: str = "polynomial",
     progress: ProgressCallback = silent,
 ) -> SurfaceJets:
-    """Return the jets of the smoothed surface at the foot points of (N, 3) points, in their order.
+    """Return the jets of the smoothed surface at the foot points of N points, in their order.
+
+    Give the mesh that the field was fitted to for answers at its vertices that are no worse than
+    the mesh's own: where its vertices turn out to be closer to the surface than the field is, as
+    they are without noise, the answer comes from a polynomial through them. So it is at automatic
+    scale, unless `scale_factor` asks for more smoothing.
 
     The foot point is reached by Newton steps along the fitted gradient. A point that was as good
     as there is not measured again; from a mesh's own vertices one step is enough, and the few that
@@ -65,7 +84,24 @@ def smooth(
     SettingError
         For an unknown operator, or a scale that is not a positive length or "auto".
     """
-    start = as_points(points)
+    mesh = points if isinstance(points, TriangleMesh) else None
+    start = as_points(points.vertices if isinstance(points, TriangleMesh) else points)
+    settings = scale, scale_factor, operator
+    if mesh is None or scale != "auto" or scale_factor > 1 or operator != "polynomial":
+        return _of_the_field(field, start, *settings, progress)
+    answer = _of_the_field(field, start, *settings, part(progress, 0.0, 0.8))
+    return _with_the_mesh(answer, mesh, part(progress, 0.8, 1.0))
+
+
+def _of_the_field(
+    field: Field,
+    start: Array,
+    scale: Scale,
+    scale_factor: float,
+    operator: str,
+    progress: ProgressCallback,
+) -> SurfaceJets:
+    """The field's answer alone."""
 
     def measure(at: Array, report: ProgressCallback) -> Jets:
         jets = differentiate(
@@ -99,7 +135,41 @@ def smooth(
     for table in (values["value"], values["gradient"], values["hessian"], foot):
         table[lost] = np.nan
     distance = np.linalg.norm(start - foot, axis=1)
-    return SurfaceJets(**values, foot_points=foot, deviation=np.copysign(distance, first.value))
+    return SurfaceJets(
+        **values,
+        foot_points=foot,
+        deviation=np.copysign(distance, first.value),
+        mesh_share=np.zeros(len(start)),
+    )
+
+
+def _with_the_mesh(
+    answer: SurfaceJets, mesh: TriangleMesh, progress: ProgressCallback
+) -> SurfaceJets:
+    """The answer at a mesh's vertices, mixed with what the vertices around tell."""
+    own = vertex_jets(mesh, answer.normals, answer.scale, progress)
+    # A vertex that lies elsewhere than the field's surface is none of the mesh that was fitted.
+    share = np.where(np.abs(answer.deviation) <= own.radius, own.share, 0.0)
+    rows = np.flatnonzero(share)
+    weight = share[rows]
+    norm = answer.gradient_norm[rows, None]
+
+    def mixed(of_all: Array, of_field: Array, of_mesh: Array) -> Array:
+        table = of_all.copy()
+        table[rows] = (of_field.T * (1 - weight) + of_mesh[rows].T * weight).T
+        return table
+
+    foot = mesh.vertices + own.height[:, None] * own.normals
+    return SurfaceJets(
+        value=mixed(answer.value, answer.value[rows], np.zeros(len(share))),
+        gradient=mixed(answer.gradient, answer.gradient[rows] / norm, own.normals),
+        hessian=mixed(answer.hessian, answer.hessian[rows] / norm[:, None], own.hessians),
+        # The standard deviation per axis of a disk is half its radius.
+        scale=mixed(answer.scale, answer.scale[rows], own.radius / 2),
+        foot_points=mixed(answer.foot_points, answer.foot_points[rows], foot),
+        deviation=mixed(answer.deviation, answer.deviation[rows], -own.height),
+        mesh_share=share,
+    )
 
 
 def _moved_to_the_surface(jets: Jets) -> Jets:

@@ -40,7 +40,7 @@ class Contestant:
 def ours(mesh: fairfield.TriangleMesh, _: float) -> Answer:
     """Fit, Smooth and Extract as they are by default."""
     field = fairfield.fit(mesh)
-    smoothed = fairfield.smooth(field, mesh.vertices)
+    smoothed = fairfield.smooth(field, mesh)
     surface = fairfield.extract(field, RESOLUTION, scale="auto")
     return Answer(smoothed.normals, smoothed.mean_curvature, surface)
 

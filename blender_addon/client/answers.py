@@ -48,14 +48,17 @@ def fit_report(result: Mapping[str, Any]) -> dict[str, Any]:
 def check_smoothed(
     result: Mapping[str, Any], arrays: Mapping[str, np.ndarray], points: int
 ) -> None:
-    """Refuse an answer that has not one row of numbers for each point.
+    """Refuse an answer that has not one row of numbers for each point, or counts more than those.
 
     Raises
     ------
     WrongAnswer
-        Naming the array.
+        Naming the array or the count.
     """
     _check_count(result, points)
+    own = result.get("from_mesh", 0)
+    if type(own) is not int or not 0 <= own <= points:
+        raise WrongAnswer(f"it counts {own!r} points that the mesh answers itself")
     if not arrays:
         raise WrongAnswer("it has no values")
     _check_rows(arrays, points)

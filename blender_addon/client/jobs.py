@@ -506,7 +506,10 @@ def _request(job: Job, step: Step) -> tuple[dict[str, Any], dict[str, np.ndarray
             "scale_factor": smooth.scale_factor,
             "operator": smooth.operator,
         }
-        return params, {"points": job.points}
+        arrays = {"points": job.points}
+        if np.array_equal(job.points, job.vertices):  # not where modifiers made another surface
+            arrays["triangles"] = job.triangles
+        return params, arrays
     assert job.extract is not None
     extract = job.extract
     params = {

@@ -149,3 +149,12 @@ def test_a_report_is_kept_for_the_panel(sphere, job):
     report = job.session.reports[ball.session_uid]
     assert 0 < report.relative_error < 0.1
     assert report.seconds > 0
+
+
+def test_the_panel_says_where_the_mesh_itself_was_better(sphere, job, scene):
+    ball = sphere()
+    bpy.ops.fairfield.smooth()
+    assert job.session.reports[ball.session_uid].from_mesh > 0.8
+    scene.fairfield.smoothness = 1.5
+    bpy.ops.fairfield.smooth()
+    assert job.session.reports[ball.session_uid].from_mesh == 0

@@ -113,3 +113,4 @@ def test_what_passes_the_checks_is_safe_for_a_scene(result, arrays) -> None:
         pass
     else:
         assert all(len(values) == 3 for values in arrays.values())
+        assert 0 <= result.get("from_mesh", 0) <= 3

@@ -82,6 +82,15 @@ def test_smooth_alone_fits_first_and_extract_reuses_the_field(queue_of, run):
     assert len(starter.started) == 1
 
 
+def test_smooth_sends_the_triangles_of_the_vertices_that_were_fitted():
+    same = job(smooth=SmoothSettings())
+    _, arrays = module._request(same, module.Step.SMOOTH)
+    assert arrays.keys() == {"points", "triangles"}
+    same.points = same.points + 1
+    _, arrays = module._request(same, module.Step.SMOOTH)
+    assert arrays.keys() == {"points"}
+
+
 def test_refine_fits_first_and_smooth_uses_what_came_of_it(queue_of, run):
     queue, _ = queue_of("good")
     refined = job(refine=True)

@@ -1,6 +1,7 @@
 """Prints the peak of memory that a job adds and its estimate, in bytes: for a process of its own.
 
-    python memory_program.py fit PRESET SUBDIVISIONS | smooth POINTS | extract RESOLUTION
+    python memory_program.py fit PRESET SUBDIVISIONS | smooth POINTS | smooth-mesh SUBDIVISIONS
+                             | extract RESOLUTION
 
 The mesh is an icosphere. Linux alone tells the peak so.
 """
@@ -47,6 +48,10 @@ def main(job: str, *options: str) -> None:
         points = small.vertices[[number % len(small.vertices) for number in range(count)]]
         used = peak(lambda: fairfield.smooth(field, points))
         need = memory.smooth_need(count)
+    elif job == "smooth-mesh":
+        mesh = fairfield.TriangleMesh(*icosphere(subdivisions=int(options[0])))
+        used = peak(lambda: fairfield.smooth(field, mesh))
+        need = memory.smooth_need(len(mesh.vertices), of_mesh=True)
     else:
         resolution = int(options[0])
         used = peak(lambda: extract_with_jets(field, resolution, "auto"))

@@ -122,7 +122,7 @@ def test_progress_rises_to_the_end_and_is_not_a_flood(fitted: Client) -> None:
 def test_smooth_gives_every_attribute_in_order(fitted: Client) -> None:
     points, _ = icosphere(radius=2.0, subdivisions=2)
     frame = fitted.call("smooth", {"field": "ball", "scale": 0.2}, points=points)
-    assert frame.header["result"] == {"unanswered": 0, "scale": 0.2}
+    assert frame.header["result"] == {"unanswered": 0, "scale": 0.2, "from_mesh": 0}
     assert set(frame.arrays) == {
         "smooth_normal",
         "mean_curvature",
@@ -137,6 +137,15 @@ def test_smooth_gives_every_attribute_in_order(fitted: Client) -> None:
     assert all(len(array) == len(points) for array in frame.arrays.values())
     assert np.median(np.abs(frame.arrays["mean_curvature"] - 0.5)) < 0.05
     assert (frame.arrays["smooth_normal"] * points / 2).sum(axis=1).min() > 0.95
+
+
+def test_a_mesh_answers_itself_where_it_knows_better(fitted: Client) -> None:
+    points, triangles = icosphere(radius=2.0, subdivisions=3)
+    frame = fitted.call("smooth", {"field": "ball"}, points=points, triangles=triangles)
+    assert frame.header["result"]["from_mesh"] == len(points)
+    assert (frame.arrays["smooth_normal"] * points / 2).sum(axis=1).min() > 1 - 1e-6
+    wrong = fitted.fail("smooth", {"field": "ball"}, points=points[:5], triangles=triangles)
+    assert "mesh has 5 vertices" in wrong["message"]
 
 
 def test_extract_gives_a_mesh_with_attributes(fitted: Client) -> None:

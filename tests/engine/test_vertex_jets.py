@@ -1,0 +1,238 @@
+"""Answers at a mesh's own vertices: the mesh's where it is the better source, else the field's."""
+
+from __future__ import annotations
+
+import fairfield
+import numpy as np
+import pytest
+from conftest import SPHERE_CENTER
+from fairfield.errors import Cancelled
+from fairfield.operators.vertex_jets import VertexJets, vertex_jets
+from fairfield.progress import Progress, silent
+from numpy.typing import NDArray
+from shapes import angles_in_degrees, icosphere, torus
+
+Array = NDArray[np.float64]
+FIELD_ERROR = np.radians(0.5)
+
+
+def _compared(
+    vertices: Array, triangles: NDArray, normals: Array, scale: float = 0.05
+) -> VertexJets:
+    """The mesh beside a field whose normals are half a degree off, each in its own direction."""
+    random = np.random.default_rng(7)
+    turned = normals + FIELD_ERROR * random.standard_normal(normals.shape) / np.sqrt(2)
+    turned /= np.linalg.norm(turned, axis=1, keepdims=True)
+    mesh = fairfield.TriangleMesh(vertices, triangles)
+    return vertex_jets(mesh, turned, np.full(len(vertices), scale), silent)
+
+
+def _sphere(subdivisions: int = 4) -> tuple[Array, NDArray, Array]:
+    directions, triangles = icosphere(subdivisions=subdivisions)
+    return 0.8 * directions, triangles, directions
+
+
+def test_exact_vertices_answer_themselves() -> None:
+    vertices, triangles, normals, curvature = torus(around=160, across=80)
+    jets = _compared(vertices, triangles, normals)
+    assert jets.share.min() > 0.99
+    assert angles_in_degrees(jets.normals, normals).max() < 0.01
+    mean = np.trace(jets.hessians, axis1=1, axis2=2) / 2
+    np.testing.assert_allclose(mean, curvature, rtol=2e-3)
+    # The curvature across the tube, the other direction's, and none along the normal.
+    largest = np.linalg.eigvalsh(jets.hessians)[:, -1]
+    np.testing.assert_allclose(largest, 1 / 0.26, rtol=2e-3)
+    along = np.einsum("nij,nj->ni", jets.hessians, jets.normals)
+    assert np.abs(along).max() < 1e-9
+    assert np.abs(jets.height).max() < 1e-5
+
+
+def test_they_scale_with_the_mesh_and_move_with_it() -> None:
+    vertices, triangles, normals = _sphere()
+    for size, away in ((1e-30, 0.0), (1e30, 0.0), (1.0, 100.0)):
+        jets = _compared(size * vertices + away, triangles, normals, size * 0.05)
+        assert jets.share.min() > 0.98
+        mean = np.trace(jets.hessians, axis1=1, axis2=2) / 2
+        np.testing.assert_allclose(mean * size, 1 / 0.8, rtol=1e-3)
+
+
+@pytest.mark.parametrize("noise", [2e-4, 1e-3, 1e-2])
+def test_noisy_vertices_leave_it_to_the_field(noise: float) -> None:
+    vertices, triangles, normals = _sphere(5)
+    move = noise * np.random.default_rng(1).standard_normal((len(vertices), 1))
+    jets = _compared(vertices + move * normals, triangles, normals)
+    assert jets.share.mean() < 1e-3
+
+
+@pytest.mark.parametrize("rounds", [1, 3])
+def test_so_do_vertices_whose_noise_was_smoothed(rounds: int) -> None:
+    vertices, triangles, normals = _sphere(5)
+    move = np.random.default_rng(1).standard_normal(len(vertices))
+    start, end = np.concatenate(
+        [triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]]
+    ).T
+    degree = np.bincount(start, minlength=len(move))
+    for _ in range(rounds):
+        move = (move + np.bincount(start, move[end], len(move)) / degree) / 2
+    move *= 1e-3 / move.std()
+    jets = _compared(vertices + move[:, None] * normals, triangles, normals)
+    assert (jets.share > 0.5).mean() < 2e-3
+
+
+@pytest.mark.parametrize(("coarse", "times"), [(3, 2), (2, 3)])
+def test_subdivided_facets_are_not_taken_for_the_shape(coarse: int, times: int) -> None:
+    vertices, triangles = icosphere(radius=0.8, subdivisions=coarse)
+    for _ in range(times):
+        vertices, triangles = _split_flat(vertices, triangles)
+    directions = vertices / np.linalg.norm(vertices, axis=1, keepdims=True)
+    jets = _compared(vertices, triangles, directions, 0.15)
+    assert (jets.share > 0.5).mean() < 0.01
+
+
+def test_flats_are_flat_up_to_a_sharp_edge() -> None:
+    corners = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)], float)
+    triangles = np.array(
+        [[0, 1, 3], [0, 3, 2], [4, 6, 7], [4, 7, 5], [0, 4, 5], [0, 5, 1]]
+        + [[2, 3, 7], [2, 7, 6], [0, 2, 6], [0, 6, 4], [1, 5, 7], [1, 7, 3]]
+    )
+    vertices = corners
+    for _ in range(4):
+        vertices, triangles = _split_flat(vertices, triangles)
+    sides = np.isclose(np.abs(vertices - 0.5), 0.5) * np.sign(vertices - 0.5)
+    normals = sides / np.linalg.norm(sides, axis=1, keepdims=True)
+    jets = _compared(vertices, triangles, normals)
+    inside = np.abs(sides).sum(axis=1) == 1
+    assert (jets.share[inside] > 0.9).mean() > 0.9
+    sure = inside & (jets.share > 0.5)
+    assert angles_in_degrees(jets.normals[sure], normals[sure]).max() < 1e-3
+    assert np.abs(jets.hessians[sure]).max() < 1e-6
+    assert jets.share[~inside].max() < 0.01
+
+
+def test_bumps_of_five_vertices_a_wave_are_no_noise() -> None:
+    directions, triangles = icosphere(subdivisions=5)
+    k, height = 20.0, 0.008
+    waves = np.sin(k * directions)
+    vertices = directions * (0.8 + height * waves.prod(axis=1))[:, None]
+    slope = (
+        height
+        * k
+        * np.stack(
+            [
+                np.cos(k * directions[:, i]) * np.delete(waves, i, axis=1).prod(axis=1)
+                for i in range(3)
+            ],
+            axis=1,
+        )
+    )
+    slope -= (slope * directions).sum(axis=1, keepdims=True) * directions
+    radius = np.linalg.norm(vertices, axis=1, keepdims=True)
+    normals = directions - slope / radius
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    mesh = fairfield.TriangleMesh(vertices, triangles)
+    jets = vertex_jets(mesh, directions, np.full(len(vertices), 0.06), silent)  # all smoothed away
+    assert (jets.share > 0.5).mean() > 0.95
+    lost = angles_in_degrees(directions, normals).mean()
+    assert angles_in_degrees(jets.normals, normals).mean() < lost / 5
+
+
+def test_unwelded_triangles_and_thin_walls() -> None:
+    vertices, triangles, normals = _sphere()
+    soup, own = vertices[triangles].reshape(-1, 3), normals[triangles].reshape(-1, 3)
+    jets = _compared(soup, np.arange(len(soup)).reshape(-1, 3), own)
+    assert jets.share.min() > 0.98
+    assert angles_in_degrees(jets.normals, own).max() < 0.01
+    # A shell thinner than the distance between vertices.
+    both = np.concatenate([vertices, 0.98 * vertices])
+    jets = _compared(
+        both,
+        np.concatenate([triangles, triangles[:, ::-1] + len(vertices)]),
+        np.concatenate([normals, -normals]),
+    )
+    assert (jets.share > 0.5).all()
+    assert angles_in_degrees(jets.normals, np.concatenate([normals, -normals])).max() < 0.01
+
+
+def test_normals_point_to_the_field_s_outside() -> None:
+    vertices, triangles, normals = _sphere()
+    flipped = triangles.copy()
+    flipped[::7] = flipped[::7, ::-1]
+    for turned in (triangles[:, ::-1], flipped):
+        jets = _compared(vertices, turned, normals)
+        assert jets.share.min() > 0.98
+        assert angles_in_degrees(jets.normals, normals).max() < 0.01
+
+
+def test_vertices_on_few_lines_or_in_no_triangle_or_too_few_have_no_say() -> None:
+    vertices, triangles, normals, _ = torus(around=400, across=12)
+    jets = _compared(vertices, triangles, normals)
+    sure = jets.share > 0.5
+    assert angles_in_degrees(jets.normals[sure], normals[sure]).max(initial=0) < 0.5
+    vertices, triangles, normals = _sphere()
+    stray = np.concatenate([vertices, [[0.81, 0, 0]]])
+    jets = _compared(stray, triangles, np.concatenate([normals, [[1.0, 0, 0]]]))
+    assert jets.share[-1] == 0
+    vertices, triangles = icosphere(subdivisions=0)
+    assert (_compared(vertices, triangles, vertices).share == 0).all()
+
+
+def test_smooth_takes_them_and_says_so(sphere_field: fairfield.Field) -> None:
+    vertices, triangles = icosphere(radius=3.0, subdivisions=4)
+    mesh = fairfield.TriangleMesh(vertices + SPHERE_CENTER, triangles)
+    alone = fairfield.smooth(sphere_field, mesh.vertices)
+    jets = fairfield.smooth(sphere_field, mesh)
+    assert jets.from_mesh.all()
+    assert not alone.from_mesh.any()
+    error = angles_in_degrees(jets.normals, vertices / 3)
+    assert error.max() < 0.01
+    assert error.mean() < angles_in_degrees(alone.normals, vertices / 3).mean() / 3
+    np.testing.assert_allclose(jets.mean_curvature, 1 / 3, rtol=2e-3)
+    np.testing.assert_allclose(jets.gaussian_curvature, 1 / 9, rtol=4e-3)
+    assert np.abs(jets.deviation).max() < 1e-3
+    np.testing.assert_allclose(jets.foot_points, mesh.vertices, atol=1e-3)
+    # More smoothing than the automatic one, or a scale of one's own, is the field's affair.
+    for settings in ({"scale_factor": 1.5}, {"scale": 0.3}, {"operator": "polynomial-volume"}):
+        of_mesh = fairfield.smooth(sphere_field, mesh, **settings)
+        of_points = fairfield.smooth(sphere_field, mesh.vertices, **settings)
+        assert not of_mesh.from_mesh.any()
+        np.testing.assert_array_equal(of_mesh.gradient, of_points.gradient)
+
+
+def test_another_mesh_has_no_say(sphere_field: fairfield.Field) -> None:
+    vertices, triangles = icosphere(radius=2.0, subdivisions=4)
+    other = fairfield.TriangleMesh(vertices + SPHERE_CENTER, triangles)
+    jets = fairfield.smooth(sphere_field, other)
+    assert not jets.from_mesh.any()
+    np.testing.assert_array_equal(
+        jets.hessian, fairfield.smooth(sphere_field, other.vertices).hessian
+    )
+
+
+def test_it_tells_its_progress_and_can_be_cancelled(sphere_field: fairfield.Field) -> None:
+    vertices, triangles = icosphere(radius=3.0, subdivisions=5)
+    mesh = fairfield.TriangleMesh(vertices + SPHERE_CENTER, triangles)
+    told: list[Progress] = []
+    fairfield.smooth(sphere_field, mesh, progress=told.append)
+    fractions = [each.fraction for each in told]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] > 0.9
+
+    def stop(progress: Progress) -> None:
+        if progress.stage == "Comparing with the mesh":
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        fairfield.smooth(sphere_field, mesh, progress=stop)
+
+
+def _split_flat(vertices: Array, triangles: NDArray) -> tuple[Array, NDArray]:
+    """Each triangle into four in its own plane."""
+    edges = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
+    edges, index = np.unique(np.sort(edges, axis=1), axis=0, return_inverse=True)
+    ab, bc, ca = index.reshape(3, -1) + len(vertices)
+    a, b, c = triangles.T
+    corners = [(a, ab, ca), (b, bc, ab), (c, ca, bc), (ab, bc, ca)]
+    return (
+        np.concatenate([vertices, vertices[edges].mean(axis=1)]),
+        np.concatenate([np.stack(corner, axis=1) for corner in corners]),
+    )
