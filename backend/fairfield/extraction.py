@@ -30,7 +30,7 @@ POINTS_PER_CHUNK = 1 << 17
 MARGIN = 1.8
 """Cells on either side of the smoothed surface in which values are needed: a cell's diagonal, and a
 little."""
-LEAST_SPACING = 1.0
+LEAST_SPACING = 0.8
 """Cells from one place to the next where the smoothed surface is asked for on behalf of many."""
 MOVED_SHARE = 0.995
 """Of the smoothed surface's places, how many lie within the band of lattice nodes that is wide

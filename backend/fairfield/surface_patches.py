@@ -38,19 +38,22 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
 
-SPACING = 0.55
+SPACING = 0.36
 """Of the places, in scales."""
-WIDEST_SPACING = 0.8
+WIDEST_SPACING = 0.55
 """What it may be, in scales, where it would be smaller than what is asked for."""
 REACH = 1.2
 """Radius within which a patch counts, in spacings."""
 ENOUGH = 0.4
 """Least sum of weights, of which one is 1 in the middle of a patch."""
-AGREEING = 0.9
+AGREEING = 0.95
 """Least length of the mean of the patches' normals."""
-DISAGREEING = 0.05
-"""Largest standard deviation of their distances, in spacings."""
-DISAGREEING_NODES = 0.5
+DISAGREEING = 0.02
+"""Largest standard deviation of their distances, in scales."""
+NOISE_SHARE = 1.0
+"""What they may differ by besides, in standard deviations of the mesh's noise."""
+DISAGREEING_IN_CELLS = 0.5
+"""The same between second-order parts at nodes of a lattice, in its cells."""
 OFF_SURFACE = 0.05
 """A place farther from the smoothed surface than this share of its scale is moved there."""
 NEAREST = 16
@@ -103,11 +106,12 @@ class SurfacePatches:
         moved: Array,
         radius: Array,
         offset: Array,
+        noise: float,
         heights: _Quartics,
         bends: _Quartics,
     ) -> None:
         self.points, self.moved = points, moved
-        self._radius, self._offset = radius, offset
+        self._radius, self._offset, self._noise = radius, offset, noise
         self._heights, self._bends = heights, bends
         self._tree = cKDTree(points)
 
@@ -193,7 +197,7 @@ class SurfacePatches:
                 totals.add(row, weight, [values, values**2])
             done += len(members)
         value, square = totals.means
-        agreeing = square - value**2 < (DISAGREEING_NODES * cell) ** 2
+        agreeing = square - value**2 < (DISAGREEING_IN_CELLS * cell + self._noise) ** 2
         return (totals.weight > ENOUGH) & agreeing, value
 
     def _add(self, totals: _Totals, row: Rows, owner: Rows, way: Array, share: Array) -> None:
@@ -216,7 +220,7 @@ class SurfacePatches:
         answered = (
             (totals.weight > ENOUGH)
             & (length > AGREEING)
-            & (square - distance**2 < (DISAGREEING * scale) ** 2)
+            & (square - distance**2 < (DISAGREEING * scale + self._noise) ** 2)
         )
         normal = gradient / np.maximum(length, 1e-12)[:, None]
         full = np.stack([rest[3 + index] for index in (0, 1, 2, 1, 3, 4, 2, 4, 5)], axis=1)
@@ -276,13 +280,17 @@ def surface_patches(
     place = field.normalization
     offset = surface_offset(field, place.from_cube(points[good]), scale) / place.unit
     return SurfacePatches(
-        points[good], moved[good], REACH * spacing[good], offset, heights[good], bends[good]
+        points[good],
+        np.abs(moved[good]),
+        REACH * spacing[good],
+        offset,
+        NOISE_SHARE * float(field.scale_map.noise[0]),
+        heights[good],
+        bends[good],
     )
 
 
-def _scales(
-    field: Field, points: Array, scale: Scale, scale_factor: float
-) -> tuple[Array, Array]:
+def _scales(field: Field, points: Array, scale: Scale, scale_factor: float) -> tuple[Array, Array]:
     place = field.normalization
     first, second = scales(field, place.from_cube(points), scale, scale_factor, "polynomial")
     return first / place.unit, second / place.unit
@@ -321,8 +329,8 @@ def _measured(
             rows = slice(start, start + PLACES_PER_CHUNK)
             at, across, length = (field.tensor(each[rows]) for each in (points, normals, lengths))
             patches.append(tangent_patch(field.evaluate, at, across, length, stencil))
-    tables = [torch.cat(each).cpu().double().numpy() for each in zip(*patches, strict=True)]
-    return _Quartics.of(TangentPatch(*tables), lengths)
+    patch = TangentPatch(*(torch.cat(tables) for tables in zip(*patches, strict=True)))
+    return _Quartics.of(patch, lengths)
 
 
 @dataclass(frozen=True, eq=False)
@@ -350,15 +358,13 @@ class _Quartics:
     @classmethod
     def of(cls, patch: TangentPatch, scale: Array) -> _Quartics:
         """From what the operator tells."""
-        slope = np.maximum(patch.slope, LEAST_RISE)
-        polynomial = patch.polynomial / slope[:, None]
-        middle = patch.middle / slope
+        frame, polynomial, middle, curvature, slope = (each.cpu().numpy() for each in patch)
+        rise = np.maximum(slope, LEAST_RISE)
+        middle = middle / rise
+        polynomial = polynomial / rise[:, None]
         polynomial[:, 0] -= middle
         powers = scale[:, None] ** -np.repeat([0.0, 1, 1, 2, 2, 2], _ENDS)
-        return cls(
-            patch.frame, (polynomial @ _derivatives()) * powers, middle, patch.curvature,
-            patch.slope, scale,
-        )
+        return cls(frame, (polynomial @ _derivatives()) * powers, middle, curvature, slope, scale)
 
     def __getitem__(self, rows: Rows) -> _Quartics:
         return _Quartics(*(table[rows] for table in self._tables()))
