@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -30,7 +30,7 @@ from .operators.differentiation import Scale, scales, surface_offset
 from .operators.polynomial import monomial_exponents
 from .operators.tangent import DEGREE, LEAST_RISE, TangentPatch, tangent_patch
 from .progress import Progress, ProgressCallback, part, silent
-from .threads import thread_count
+from .threads import one_torch_thread, thread_count
 
 if TYPE_CHECKING:
     from .field import Field
@@ -182,8 +182,8 @@ class SurfacePatches:
             for start in range(0, len(members), step):
                 progress(Progress((done + start) / len(self), "Smoothing the surface"))
                 owners = members[start : start + step]
-                shares = share[owners] @ powers
-                near = (shares < 1) & (np.abs(height[owners] @ powers) < reach)
+                shares = _product(share[owners], powers)
+                near = (shares < 1) & (np.abs(_product(height[owners], powers)) < reach)
                 owner, place = np.nonzero(near)
                 node = base[owners[owner]] + around[place]
                 if at_border:
@@ -192,7 +192,7 @@ class SurfacePatches:
                 row = row_of[node @ strides]
                 wanted = row >= 0
                 row, owner, place = row[wanted], owner[wanted], place[wanted]
-                values = (distance[owners] @ powers)[owner, place]
+                values = _product(distance[owners], powers)[owner, place]
                 weight = (1 - shares[owner, place]) ** 2
                 totals.add(row, weight, [values, values**2])
             done += len(members)
@@ -364,7 +364,9 @@ class _Quartics:
         polynomial = polynomial / rise[:, None]
         polynomial[:, 0] -= middle
         powers = scale[:, None] ** -np.repeat([0.0, 1, 1, 2, 2, 2], _ENDS)
-        return cls(frame, (polynomial @ _derivatives()) * powers, middle, curvature, slope, scale)
+        return cls(
+            frame, _product(polynomial, _derivatives()) * powers, middle, curvature, slope, scale
+        )
 
     def __getitem__(self, rows: Rows) -> _Quartics:
         return _Quartics(*(table[rows] for table in self._tables()))
@@ -489,6 +491,12 @@ def _powers(steps: NDArray[np.int64]) -> Array:
     i, j = np.triu_indices(3)
     powers = [np.ones((len(steps), 1)), steps, steps[:, i] * steps[:, j]]
     return np.concatenate(powers, axis=1).T.astype(np.float32)
+
+
+def _product(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
+    """Of two matrices, by one thread: with more the last bits would depend on their number."""
+    with one_torch_thread():
+        return (torch.from_numpy(first) @ torch.from_numpy(second)).numpy()
 
 
 def _monomials(at: Array) -> Array:
