@@ -16,6 +16,7 @@ from .open_sheet import cut_off
 from .operators.differentiation import Scale, differentiate, smoothed_values
 from .progress import Progress, ProgressCallback, part, silent
 from .smoothing import smooth
+from .surface_patches import SurfacePatches, surface_patches
 
 if TYPE_CHECKING:
     from .field import Field
@@ -28,10 +29,14 @@ BAND = 1.5
 1 would do for exact distances; the rest is for the field's error."""
 RESOLUTION_LIMITS = (16, 1024)
 POINTS_PER_CHUNK = 1 << 17
-STRIDE = 4
-"""Nodes of the lattice from one that is smoothed first to the next."""
-MARGIN = 2.5
-"""Cells on either side of where the smoothed surface is expected that are smoothed one by one."""
+MARGIN = 1.8
+"""Cells on either side of the smoothed surface in which values are needed: a cell's diagonal, and a
+little."""
+LEAST_SPACING = 0.8
+"""Cells from one place to the next where the smoothed surface is asked for on behalf of many."""
+MOVED_SHARE = 0.995
+"""Of the smoothed surface's places, how many lie within the band of lattice nodes that is wide
+enough for them."""
 NOISE_REACH = 3.0
 """The smoothed surface lies within so many standard deviations of the noise from the raw one."""
 
@@ -66,7 +71,7 @@ def extract(
         If the field has no zero set.
     """
     if scale is None:
-        return _marching_cubes(field, resolution, None, 1.0, progress)
+        return _raw_surface(field, resolution, progress)
     return extract_with_jets(field, resolution, scale, scale_factor, progress=progress)[0]
 
 
@@ -82,48 +87,101 @@ def extract_with_jets(
 
     With scale None the jets are those at scale "auto".
     """
-    surface = _marching_cubes(field, resolution, scale, scale_factor, part(progress, 0.0, 0.5))
-    jets = smooth(
-        field,
-        surface.vertices,
-        scale="auto" if scale is None else scale,
-        scale_factor=scale_factor,
-        progress=part(progress, 0.5, 1.0),
-    )
     if scale is None:
+        surface = _raw_surface(field, resolution, part(progress, 0.0, 0.5))
+        jets = smooth(
+            field,
+            surface.vertices,
+            scale_factor=scale_factor,
+            progress=part(progress, 0.5, 1.0),
+        )
         return surface, Jets(**{entry.name: getattr(jets, entry.name) for entry in fields(Jets)})
-    # Between the lattice's nodes marching cubes draws straight lines: the foot points mend that.
-    # A vertex whose way is longer than a cell found another part of the surface, or none: it stays
-    # where it was, and is measured there.
-    cell = 2 / resolution * field.normalization.unit
-    far = np.flatnonzero(~(np.abs(jets.deviation) <= cell))
-    vertices = jets.foot_points.copy()
-    vertices[far] = surface.vertices[far]
-    there = differentiate(field, vertices[far], scale=scale, scale_factor=scale_factor)
-    values = {entry.name: getattr(jets, entry.name).copy() for entry in fields(Jets)}
-    for name, table in values.items():
-        table[far] = getattr(there, name)
-    return TriangleMesh(vertices, surface.triangles), Jets(**values)
+    _check(resolution)
+    volume = _narrow_band(field, resolution, part(progress, 0.0, 0.1))
+    cell = 2 / resolution
+    patches = surface_patches(
+        field,
+        _crossings(volume) * cell - 1,
+        scale,
+        scale_factor,
+        LEAST_SPACING * cell,
+        part(progress, 0.1, 0.3),
+    )
+    _smooth_band(field, volume, patches, scale, scale_factor, part(progress, 0.3, 0.6))
+    surface = _marching_cubes(field, volume, part(progress, 0.6, 0.65))
+    del volume
+    return _on_smoothed_surface(
+        field, surface, cell, patches, scale, scale_factor, part(progress, 0.65, 1.0)
+    )
 
 
-def _marching_cubes(
+def _on_smoothed_surface(
     field: Field,
-    resolution: int,
-    scale: Scale | None,
+    surface: TriangleMesh,
+    cell: float,
+    patches: SurfacePatches | None,
+    scale: Scale,
     scale_factor: float,
     progress: ProgressCallback,
-) -> TriangleMesh:
-    from skimage.measure import marching_cubes
+) -> tuple[TriangleMesh, Jets]:
+    """Move vertices to the smoothed surface; return the mesh and the jets there.
 
+    Between the lattice's nodes marching cubes draws straight lines: this mends that.
+    """
+    count, place = len(surface.vertices), field.normalization
+    vertices = surface.vertices.copy()
+    jets = Jets(np.zeros(count), np.zeros((count, 3)), np.zeros((count, 3, 3)), np.zeros(count))
+    alone = np.ones(count, bool)
+    if patches is not None:
+        cube = place.to_cube(vertices)
+        answers = patches.at(cube, part(progress, 0.0, 0.7))
+        shared = np.flatnonzero(answers.answered & (np.abs(answers.distance) <= cell))
+        alone[shared] = False
+        gradient = answers.gradient[shared]
+        way = answers.distance[shared] / np.linalg.norm(gradient, axis=1)
+        vertices[shared] = place.from_cube(cube[shared] - way[:, None] * gradient)
+        jets.gradient[shared] = gradient
+        jets.hessian[shared] = answers.hessian[shared] / place.unit
+        jets.scale[shared] = answers.scale[shared] * place.unit
+    rows = np.flatnonzero(alone)
+    found = smooth(
+        field,
+        vertices[rows],
+        scale=scale,
+        scale_factor=scale_factor,
+        progress=part(progress, 0.7, 1.0),
+    )
+    # A vertex whose way is longer than a cell found another part of the surface, or none: it stays
+    # where it was, and is measured there.
+    far = ~(np.abs(found.deviation) <= cell * place.unit)
+    vertices[rows[~far]] = found.foot_points[~far]
+    there = differentiate(field, vertices[rows[far]], scale=scale, scale_factor=scale_factor)
+    for entry in fields(Jets):
+        table = getattr(jets, entry.name)
+        table[rows] = getattr(found, entry.name)
+        table[rows[far]] = getattr(there, entry.name)
+    return TriangleMesh(vertices, surface.triangles), jets
+
+
+def _check(resolution: int) -> None:
     low, high = RESOLUTION_LIMITS
     if not low <= resolution <= high:
         raise SettingError(f"The resolution is {resolution}; it must be {low} to {high}.")
-    if scale is None:
-        volume = _narrow_band(field, resolution, part(progress, 0.0, 0.9))
-    else:
-        volume = _narrow_band(field, resolution, part(progress, 0.0, 0.2))
-        _smooth_band(field, volume, scale, scale_factor, part(progress, 0.2, 0.9))
-    progress(Progress(0.9, "Extracting the surface"))
+
+
+def _raw_surface(field: Field, resolution: int, progress: ProgressCallback) -> TriangleMesh:
+    _check(resolution)
+    volume = _narrow_band(field, resolution, part(progress, 0.0, 0.9))
+    return _marching_cubes(field, volume, part(progress, 0.9, 1.0))
+
+
+def _marching_cubes(
+    field: Field, volume: NDArray[np.float32], progress: ProgressCallback
+) -> TriangleMesh:
+    """The zero set of values at the nodes of a lattice over the cube, in the mesh's own units."""
+    from skimage.measure import marching_cubes
+
+    progress(Progress(0.0, "Extracting the surface"))
     if not volume.min() < 0 < volume.max():
         raise FairfieldError(
             "The field has no surface to extract: its mesh encloses no volume. Close the mesh, or "
@@ -132,7 +190,7 @@ def _marching_cubes(
     vertices, triangles, _, _ = marching_cubes(
         volume, level=0.0, gradient_direction="descent", allow_degenerate=False
     )
-    cube = vertices.astype(np.float64) * (2 / resolution) - 1
+    cube = vertices.astype(np.float64) * (2 / (len(volume) - 1)) - 1
     if field.beyond_rim is not None:
         cube, triangles = cut_off(cube, triangles, _beyond_rim(field.beyond_rim, cube))
     return TriangleMesh(field.normalization.from_cube(cube), triangles)
@@ -144,37 +202,50 @@ def _beyond_rim(lattice: NDArray[np.float32], points: NDArray[np.float64]) -> ND
     return map_coordinates(lattice.astype(np.float64), places, order=1, mode="nearest")
 
 
+def _crossings(volume: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Where the surface crosses the edges between the nodes of a lattice: (N, 3), in cells."""
+    inside = volume < 0
+    crossings = []
+    for axis in range(3):
+        step = np.eye(3, dtype=np.intp)[axis]
+        here = [slice(None, -1) if each else slice(None) for each in step]
+        there = [slice(1, None) if each else slice(None) for each in step]
+        node = np.argwhere(inside[tuple(here)] != inside[tuple(there)])
+        first, second = volume[tuple(node.T)], volume[tuple((node + step).T)]
+        crossings.append(node + step * (first / (first - second))[:, None].astype(np.float64))
+    return np.concatenate(crossings)
+
+
 def _smooth_band(
     field: Field,
     volume: NDArray[np.float32],
+    patches: SurfacePatches | None,
     scale: Scale,
     scale_factor: float,
     progress: ProgressCallback,
 ) -> None:
     """Replace the values near the surface by those of the smoothed field.
 
-    Noise hides where the smoothed surface runs, so every fourth node of a wide band is smoothed
-    first; interpolation between them tells which of the others are worth it.
+    Where the patches have no answer the nodes are asked for one by one.
     """
     cell = 2 / (len(volume) - 1)
-    unit = field.normalization.unit
-
-    def smoothed(nodes: NDArray[np.intp], report: ProgressCallback) -> NDArray[np.float64]:
-        points = field.normalization.from_cube(nodes * cell - 1)
-        return smoothed_values(field, points, scale, scale_factor, report) / unit
-
-    reach = NOISE_REACH * float(field.scale_map.noise[0]) + MARGIN * cell
-    # As the last node of an axis need not be a fourth one, a copy of it lies beyond.
-    padded = np.pad(volume, (0, -(len(volume) - 1) % STRIDE), mode="edge")
-    sparse = padded[::STRIDE, ::STRIDE, ::STRIDE].copy()
-    near = np.argwhere(np.abs(sparse) < reach + np.sqrt(3) * STRIDE * cell)
-    sparse[tuple(near.T)] = smoothed(near * STRIDE, part(progress, 0.0, 0.2))
-
-    band = np.argwhere(np.abs(volume) < reach)
-    expected = map_coordinates(sparse, band.T / STRIDE, order=1)
-    volume[tuple(band.T)] = expected
-    band = band[np.abs(expected) < MARGIN * cell]
-    volume[tuple(band.T)] = smoothed(band, part(progress, 0.2, 1.0))
+    noise = NOISE_REACH * float(field.scale_map.noise[0])
+    away = noise
+    if patches is not None:
+        away = max(noise, float(np.quantile(patches.moved, MOVED_SHARE)))
+    band = np.argwhere(np.abs(volume) < away + MARGIN * cell)
+    answered = np.zeros(len(band), bool)
+    if patches is not None:
+        reach = 2 * away + MARGIN * cell
+        answered, values = patches.values_at_nodes(
+            band, len(volume), reach, part(progress, 0.0, 0.5)
+        )
+        volume[tuple(band[answered].T)] = values[answered]
+    rest = band[~answered]
+    rest = rest[np.abs(volume[tuple(rest.T)]) < noise + MARGIN * cell]
+    points = field.normalization.from_cube(rest * cell - 1)
+    values = smoothed_values(field, points, scale, scale_factor, part(progress, 0.5, 1.0))
+    volume[tuple(rest.T)] = values / field.normalization.unit
 
 
 def _narrow_band(field: Field, resolution: int, progress: ProgressCallback) -> NDArray[np.float32]:

@@ -35,12 +35,15 @@ class Stencil:
         (k, d) in units of the scale; weighted standard deviation 1 per axis.
     value, gradient, hessian
         (k,), (d, k) and (d, d, k) weights, for a scale of 1.
+    polynomial
+        (m, k) weights for all coefficients, in the order of `monomial_exponents`.
     """
 
     offsets: NDArray[np.float64]
     value: NDArray[np.float64]
     gradient: NDArray[np.float64]
     hessian: NDArray[np.float64]
+    polynomial: NDArray[np.float64]
 
 
 @lru_cache
@@ -121,6 +124,7 @@ def least_squares(
         row[(0,) * dimension],
         np.stack([derivative(axis) for axis in axes]),
         np.stack([[derivative(i, j) for j in axes] for i in axes]),
+        solution,
     )
 
 

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -51,10 +52,14 @@ class TangentStencil:
     weights
         (1 + d + (d - 1)^2, k) for a scale of 1: the rows give the value, the gradient along the
         plane and the normal, and the Hessian along the plane.
+    polynomial
+        (m, k) the rows give all coefficients of the polynomial over the plane, in the order of
+        `monomial_exponents`.
     """
 
     samples: NDArray[np.float64]
     weights: NDArray[np.float64]
+    polynomial: NDArray[np.float64]
 
     @cached_property
     def directions(self) -> NDArray[np.float64]:
@@ -103,7 +108,8 @@ def tangent_stencil(spacing: float, dimension: int = 3, degree: int = DEGREE) ->
     weights[dimension + 1 :, : len(flat)] = in_plane[dimension:]
     above = np.hstack([aside, np.full((beside, 1), ABOVE)])
     samples = np.concatenate([np.hstack([flat, np.zeros((len(flat), 1))]), above, -above])
-    return TangentStencil(samples, weights)
+    polynomial = np.pad(fitted.polynomial, ((0, 0), (0, 2 * beside)))
+    return TangentStencil(samples, weights, polynomial)
 
 
 def tangent_jet(
@@ -120,27 +126,86 @@ def tangent_jet(
         (N,) standard deviation per axis of the disk's weights, in the points' units.
     """
     count, dimension = points.shape
+    fit = _straightened(evaluate, points, normals, scale, stencil)
+    length = in_float64(scale)[:, None]
+    parts = [1, dimension, (dimension - 1) ** 2]
+    value, slope, bend = (fit.samples @ fit.samples.new_tensor(stencil.weights).T).split(
+        parts, dim=1
+    )
+    # On a tilted disk the straightening has a second derivative of its own, exact on a sphere.
+    along = slope[:, :-1]
+    mean = fit.curvature[:, ::dimension].mean(dim=1)[:, None, None]
+    bend = bend - (mean * along[:, :, None] * along[:, None, :]).flatten(start_dim=1)
+    gradient = (slope[:, None] @ fit.frame)[:, 0] / length
+    plane = (bend / length**2).reshape(count, dimension - 1, dimension - 1)
+    return value[:, 0], gradient, _complete(plane, fit.frame[:, :-1], gradient)
+
+
+class TangentPatch(NamedTuple):
+    """Polynomials over N disks, whose d - 1 coordinates are in units of the scale.
+
+    Attributes
+    ----------
+    frame
+        (N, d, d) orthonormal: the axes of the disk, then its normal.
+    polynomial
+        (N, m) coefficients of the polynomial, which is v + k (v - middle)^2 / 2 where v is the
+        field's value and k the normal curvature towards the place.
+    middle
+        (N,) the value in the middle, by the first fit.
+    curvature
+        (N, d - 1, d - 1) its matrix.
+    slope
+        (N,) of the field along the normal.
+    """
+
+    frame: Tensor
+    polynomial: Tensor
+    middle: Tensor
+    curvature: Tensor
+    slope: Tensor
+
+
+def tangent_patch(
+    evaluate: Evaluate, points: Tensor, normals: Tensor, scale: Tensor, stencil: TangentStencil
+) -> TangentPatch:
+    """Return the whole polynomials of which `tangent_jet` gives the jets in the middle."""
+    dimension = points.shape[1]
+    fit = _straightened(evaluate, points, normals, scale, stencil)
+    return TangentPatch(
+        fit.frame,
+        fit.samples @ fit.samples.new_tensor(stencil.polynomial).T,
+        fit.middle[:, 0],
+        fit.curvature.reshape(-1, dimension - 1, dimension - 1),
+        fit.slope[:, 0] / in_float64(scale),
+    )
+
+
+class _Straightened(NamedTuple):
+    """What both of the above are made of: see the module's description."""
+
+    samples: Tensor  # [N, k]
+    frame: Tensor  # [N, d, d]
+    middle: Tensor  # [N, 1]
+    curvature: Tensor  # [N, (d - 1)^2]
+    slope: Tensor  # [N, 1] per scale, along the normal
+
+
+def _straightened(
+    evaluate: Evaluate, points: Tensor, normals: Tensor, scale: Tensor, stencil: TangentStencil
+) -> _Straightened:
+    count, dimension = points.shape
     frame = torch.cat([tangent_frame(normals), normals[:, None]], dim=1)  # [N, d, d]
     neighbours = points.new_tensor(stencil.samples) @ (scale[:, None, None] * frame)
     neighbours += points[:, None]
     values = in_float64(evaluate(neighbours.reshape(-1, dimension)).reshape(count, -1))
     length = in_float64(scale)[:, None]
-    weights = values.new_tensor(stencil.weights).T
     parts = [1, dimension, (dimension - 1) ** 2]
-    value, slope, bend = (values @ weights).split(parts, dim=1)
+    value, slope, bend = (values @ values.new_tensor(stencil.weights).T).split(parts, dim=1)
     curvature = bend / (length * slope[:, -1:].clamp_min(LEAST_RISE * length))
     towards = curvature @ values.new_tensor(stencil.directions).T  # [N, k]
-    value, slope, bend = ((values + towards / 2 * (values - value) ** 2) @ weights).split(
-        parts, dim=1
-    )
-    # On a tilted disk the straightening has a second derivative of its own, exact on a sphere.
-    along = slope[:, :-1]
-    mean = curvature[:, ::dimension].mean(dim=1)[:, None, None]
-    bend = bend - (mean * along[:, :, None] * along[:, None, :]).flatten(start_dim=1)
-    frame = in_float64(frame)
-    gradient = (slope[:, None] @ frame)[:, 0] / length
-    plane = (bend / length**2).reshape(count, dimension - 1, dimension - 1)
-    return value[:, 0], gradient, _complete(plane, frame[:, :-1], gradient)
+    straight = values + towards / 2 * (values - value) ** 2
+    return _Straightened(straight, in_float64(frame), value, curvature, slope[:, -1:])
 
 
 def tangent_frame(normals: Tensor) -> Tensor:

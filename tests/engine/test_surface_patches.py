@@ -1,0 +1,106 @@
+"""Patches answer as the operator does where it is smooth, and not at all where they cannot."""
+
+from __future__ import annotations
+
+import fairfield
+import numpy as np
+import pytest
+from conftest import SPHERE_CENTER
+from fairfield.extraction import extract_with_jets
+from fairfield.jets import Jets
+from fairfield.surface_patches import SurfacePatches, surface_patches
+from shapes import angles_in_degrees, edges_not_shared_by_two, torus
+
+SCALE = 0.3
+"""For the sphere of radius 3."""
+
+
+def _patches(field: fairfield.Field, scale: float, least_spacing: float) -> SurfacePatches | None:
+    surface = fairfield.extract(field, 128)
+    start = field.normalization.to_cube(surface.vertices)
+    return surface_patches(field, start, scale, 1.0, least_spacing)
+
+
+def test_patches_answer_as_the_operator_does(sphere_field: fairfield.Field) -> None:
+    patches = _patches(sphere_field, SCALE, 0.01)
+    assert patches is not None
+    foot = fairfield.smooth(sphere_field, fairfield.extract(sphere_field, 40).vertices, scale=SCALE)
+    unit = sphere_field.normalization.unit
+    # Also beside the surface, on either side.
+    for away in (-0.03, 0.0, 0.03):
+        points = foot.foot_points + away * foot.normals
+        answers = patches.at(sphere_field.normalization.to_cube(points))
+        assert answers.answered.mean() > 0.99
+        kept = answers.answered
+        error = answers.distance[kept] * unit - away
+        assert np.abs(error).mean() < 3e-4
+        normals = answers.gradient[kept]
+        normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+        assert angles_in_degrees(normals, foot.normals[kept]).mean() < 0.1
+        jets = Jets(
+            np.zeros(kept.sum()),
+            answers.gradient[kept],
+            answers.hessian[kept] / unit,
+            answers.scale[kept] * unit,
+        )
+        assert np.median(jets.mean_curvature) == pytest.approx(1 / (3 + away), rel=0.02)
+
+
+def test_nodes_of_a_lattice_have_their_distance(sphere_field: fairfield.Field) -> None:
+    patches = _patches(sphere_field, SCALE, 0.01)
+    assert patches is not None
+    size = 65
+    cell = 2 / (size - 1)
+    nodes = np.argwhere(np.ones((size,) * 3, bool))
+    place = sphere_field.normalization
+    exact = np.linalg.norm(place.from_cube(nodes * cell - 1) - SPHERE_CENTER, axis=1) - 3
+    near = np.abs(exact) < 2 * cell * place.unit
+    answered, values = patches.values_at_nodes(nodes[near], size, 3 * cell)
+    assert answered.mean() > 0.99
+    assert np.abs(values * place.unit - exact[near])[answered].max() < 0.1 * cell * place.unit
+    # Far away nothing is made up.
+    far = np.abs(exact) > 6 * cell * place.unit
+    answered, _ = patches.values_at_nodes(nodes[far], size, 3 * cell)
+    assert not answered.any()
+
+
+def test_there_are_no_patches_where_the_scale_is_finer_than_their_spacing(
+    sphere_field: fairfield.Field,
+) -> None:
+    assert _patches(sphere_field, SCALE, 0.1) is None
+
+
+def test_two_sides_of_a_thin_wall_are_told_apart() -> None:
+    """A plate thinner than the disks are wide, extracted so that cells span half of it."""
+    x, y, thickness = 1.0, 0.8, 0.04
+    corners = np.array(
+        [[i * x, j * y, k * thickness / 2] for i in (-1, 1) for j in (-1, 1) for k in (-1, 1)]
+    )
+    triangles = np.array(
+        [[0, 1, 3], [0, 3, 2], [4, 6, 7], [4, 7, 5], [0, 4, 5], [0, 5, 1]]
+        + [[2, 3, 7], [2, 7, 6], [0, 2, 6], [0, 6, 4], [1, 5, 7], [1, 7, 3]]
+    )
+    field = fairfield.fit(fairfield.TriangleMesh(corners, triangles), preset="draft")
+    mesh, jets = extract_with_jets(field, 128, scale=0.03)
+    assert edges_not_shared_by_two(mesh.triangles) == 0
+    inner = (np.abs(mesh.vertices) < [x - 0.15, y - 0.15, np.inf]).all(axis=1)
+    height, upward = mesh.vertices[inner, 2], jets.normals[inner, 2]
+    assert np.abs(np.abs(height) - thickness / 2).max() < 2e-3
+    assert (upward * np.sign(height) > 0.99).all()
+
+
+def test_extraction_from_patches_is_as_accurate_as_asking_everywhere() -> None:
+    vertices, triangles, _, _ = torus()
+    field = fairfield.fit(fairfield.TriangleMesh(vertices, triangles), preset="draft")
+    mesh, jets = extract_with_jets(field, 64, "auto")
+    asked = fairfield.smooth(field, mesh.vertices)
+    ring = 0.68 * mesh.vertices * [1, 1, 0]
+    ring /= np.linalg.norm(mesh.vertices[:, :2], axis=1, keepdims=True)
+    across = mesh.vertices - ring
+    exact = across / np.linalg.norm(across, axis=1, keepdims=True)
+    around = np.linalg.norm(mesh.vertices[:, :2], axis=1)
+    curvature = (1 / 0.26 + (around - 0.68) / 0.26 / around) / 2
+    errors = [angles_in_degrees(each.normals, exact).mean() for each in (jets, asked)]
+    assert errors[0] < 1.05 * errors[1]
+    bends = [np.abs(each.mean_curvature - curvature).mean() for each in (jets, asked)]
+    assert bends[0] < 1.05 * bends[1]
