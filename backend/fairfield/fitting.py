@@ -92,6 +92,8 @@ class Preset:
         Number of points near the surface that exact distances are measured at.
     batches
         Number of different batches of samples that are made of them.
+    probes
+        Number of points of the surface at which the scales for smoothing are measured.
     plans
         By kind of field.
     """
@@ -99,6 +101,7 @@ class Preset:
     purpose: str
     queries: int
     batches: int
+    probes: int
     plans: Mapping[str, Plan]
 
 
@@ -134,6 +137,7 @@ PRESETS = {
         "A first look",
         queries=1 << 16,
         batches=24,
+        probes=1 << 12,
         plans={
             "hash-grid": Plan(_grid("hash-grid", 4, 48, 256, 48, 17), 100, 5e-3),
             "dense-grid": Plan(_grid("dense-grid", 3, 32, 96, 48), 100, 5e-3),
@@ -145,6 +149,7 @@ PRESETS = {
         "Normals and curvature of most meshes",
         queries=5 << 16,
         batches=128,
+        probes=6 << 10,
         plans={
             "hash-grid": Plan(_grid("hash-grid", 6, 48, 512, 64, 18), 360),
             "dense-grid": Plan(_grid("dense-grid", 4, 32, 160, 64), 360),
@@ -156,6 +161,7 @@ PRESETS = {
         "The closest fit, for the final export",
         queries=1 << 20,
         batches=384,
+        probes=1 << 13,
         plans={
             "hash-grid": Plan(_grid("hash-grid", 8, 48, 1024, 96, 19), 1500),
             "dense-grid": Plan(_grid("dense-grid", 5, 48, 192, 96), 1500),
@@ -231,17 +237,17 @@ def _fit(
 
     with stopwatch("samples"):
         samples = TrainingSamples(cube_mesh, near, nodes, random)
-        batches = [
-            _batch(module, samples, part(progress, 0.46, 0.5), index / sizes.batches)
-            for index in range(min(sizes.batches, plan.steps))
-        ]
+        count = min(sizes.batches, plan.steps)
+        batches = _batches(module, samples, count, part(progress, 0.46, 0.5))
 
     with stopwatch("training"):
         steps = _train(module, batches, held_out, plan, part(progress, 0.5, 0.9))
         evaluator = Evaluator(module)
 
     with stopwatch("scales"):
-        scale_map = choose_scales(evaluator, cube_mesh, random, part(progress, 0.9, 0.99))
+        scale_map = choose_scales(
+            evaluator, cube_mesh, random, part(progress, 0.9, 0.99), sizes.probes
+        )
 
     with stopwatch("check"):
         progress(Progress(0.99, "Measuring the error"))
@@ -281,17 +287,24 @@ def _new_module(config: FieldConfig, seed: int) -> NeuralField:
         return NeuralField(config)
 
 
-def _batch(
-    module: NeuralField, samples: TrainingSamples, progress: ProgressCallback, fraction: float
-) -> Batch:
-    progress(Progress(fraction, "Choosing samples"))
-    points, distances = samples.draw(BATCH)
+def _batches(
+    module: NeuralField, samples: TrainingSamples, count: int, progress: ProgressCallback
+) -> list[Batch]:
     cell = np.float32(module.base.cell)
     device = module.base.values.device
-    base = Evaluator(module).base(torch.from_numpy(points).to(device)).cpu().numpy()
-    # The network learns what the base lacks, in cells; the loss stays that of the distance.
-    weights = cell / (np.abs(distances) + np.float32(RELATIVE_TO))
-    return points, (distances - base) / cell, weights
+    batches: dict[int, Batch] = {}
+
+    def make(evaluator: Evaluator, index: int) -> None:
+        points, distances = samples.draw(BATCH, index)
+        base = evaluator.base(torch.from_numpy(points).to(device)).cpu().numpy()
+        # The network learns what the base lacks, in cells; the loss stays that of the distance.
+        weights = cell / (np.abs(distances) + np.float32(RELATIVE_TO))
+        batches[index] = points, (distances - base) / cell, weights
+
+    Evaluator(module).for_each(
+        range(count), make, lambda done: progress(Progress(done, "Choosing samples"))
+    )
+    return [batches[index] for index in range(count)]
 
 
 def _train(

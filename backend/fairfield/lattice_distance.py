@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from .distance import NearestPoints, SignedDistance
 from .progress import ProgressCallback, part, silent
+from .threads import run_shares, share_bounds, thread_count
 
 EXACT_CELLS = 2.0
 """Nodes nearer to the surface than so many cells are certain to be exact. It must exceed sqrt(3),
@@ -38,17 +39,24 @@ def lattice_distance(
     between_axes = np.stack(np.meshgrid(between, between, between, indexing="ij")).reshape(3, -1)
     lattice.ask(np.flatnonzero(~between_axes.any(axis=0)), part(progress, 0.0, 0.6))
 
-    # No node is nearer to the surface than a neighbour's distance less the way there.
+    # No node is nearer to the surface than a neighbour is, less the way there. All neighbours were
+    # asked for already, so threads need not wait for each other.
     at_least = np.zeros(len(lattice.points))
-    for axes in chain.from_iterable(combinations(range(3), count) for count in (1, 2, 3)):
-        kind = np.array([[axis in axes] for axis in range(3)])
-        rows = np.flatnonzero((between_axes == kind).all(axis=0))
-        way = lattice.cell * len(axes) ** 0.5
-        for signs in product((-1, 1), repeat=len(axes)):
-            neighbours = rows + int(np.dot(signs, lattice.steps[list(axes)]))
-            lattice.choose(rows, neighbours)
-            at_least[rows] = np.maximum(at_least[rows], np.abs(lattice.distance[neighbours]) - way)
+    threads = thread_count()
 
+    def choose_between(share: int) -> None:
+        for axes in chain.from_iterable(combinations(range(3), count) for count in (1, 2, 3)):
+            kind = np.array([[axis in axes] for axis in range(3)])
+            rows = np.flatnonzero((between_axes == kind).all(axis=0))
+            rows = rows[slice(*share_bounds(share, threads, len(rows)))]
+            way = lattice.cell * len(axes) ** 0.5
+            for signs in product((-1, 1), repeat=len(axes)):
+                neighbours = rows + int(np.dot(signs, lattice.steps[list(axes)]))
+                lattice.choose(rows, neighbours)
+                known = np.abs(lattice.distance[neighbours]) - way
+                at_least[rows] = np.maximum(at_least[rows], known)
+
+    run_shares(threads, choose_between)
     between_any = between_axes.any(axis=0)
     near = between_any & (at_least < EXACT_CELLS * lattice.cell)
     lattice.ask(np.flatnonzero(near), part(progress, 0.6, 0.95))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .distance import Array, NearestPoints
+from .distance import Array, NearestPoints, morton_order
 from .mesh import TriangleMesh
 from .normalization import HALF_EXTENT_IN_CUBE
 
@@ -16,7 +16,8 @@ Float32 = NDArray[np.float32]
 SURFACE_SHARE, NEAR_SHARE = 0.3, 0.6
 """Of the training samples; the rest lies anywhere in the cube."""
 NEAR_DEVIATIONS = (0.005, 0.01, 0.03)
-"""Standard deviations of the displacement, one for each third of the near points (cube units)."""
+"""Standard deviations of the displacement, each for a third of the near points (cube units)."""
+GOLDEN_RATIO = (5**0.5 - 1) / 2
 
 
 def surface_points(mesh: TriangleMesh, count: int, random: np.random.Generator) -> Array:
@@ -28,11 +29,23 @@ def surface_samples(
     mesh: TriangleMesh, count: int, random: np.random.Generator
 ) -> tuple[Array, NDArray[np.intp]]:
     """Return (count, 3) points, uniform over the mesh's area, and their triangles (count,)."""
+    return _samples_at(mesh, random.random(count), random)
+
+
+def even_surface_points(mesh: TriangleMesh, count: int, random: np.random.Generator) -> Array:
+    """Return (count, 3) points in the triangles' order, one from each equal part of the area."""
+    return _samples_at(mesh, (np.arange(count) + random.random(count)) / count, random)[0]
+
+
+def _samples_at(
+    mesh: TriangleMesh, area: Array, random: np.random.Generator
+) -> tuple[Array, NDArray[np.intp]]:
+    """Points (N, 3) of the triangles (N,) at which so much (N,) of the area has been counted."""
     cumulative_area = mesh.cumulative_area
-    where = random.random(count) * cumulative_area[-1]
+    where = area * cumulative_area[-1]
     chosen = np.minimum(np.searchsorted(cumulative_area, where), len(cumulative_area) - 1)
     a, b, c = mesh.vertices[mesh.triangles[chosen].T]
-    u, v = random.random((2, count, 1))
+    u, v = random.random((2, len(area), 1))
     # The square's upper half folds back onto the triangle.
     folded = u + v > 1
     u, v = np.where(folded, 1 - u, u), np.where(folded, 1 - v, v)
@@ -40,11 +53,15 @@ def surface_samples(
 
 
 def near_points(mesh: TriangleMesh, count: int, random: np.random.Generator) -> Array:
-    """Return (count, 3) points of the cube in three bands around the (normalised) mesh."""
-    deviation = np.resize(NEAR_DEVIATIONS, count)
-    points = surface_points(mesh, count, random)
-    points += random.standard_normal((count, 3)) * deviation[random.permutation(count), None]
-    return np.clip(points, -1, 1)
+    """Return (count, 3) points of the cube in three bands around the (normalised) mesh.
+
+    They are in Morton order: neighbours follow each other.
+    """
+    deviation = np.array(NEAR_DEVIATIONS)[random.integers(len(NEAR_DEVIATIONS), size=count)]
+    points = even_surface_points(mesh, count, random)
+    points += random.standard_normal((count, 3)) * deviation[:, None]
+    points = np.clip(points, -1, 1)
+    return points[morton_order(points)]
 
 
 class TrainingSamples:
@@ -54,12 +71,15 @@ class TrainingSamples:
     each query answers for a new point on its way whenever it is drawn; on the surface itself the
     distance is 0 without asking.
 
+    A batch is spread evenly over surface and queries, and its points come in their order, so that
+    most of what the kernels need for a point is still in the cache from the last one.
+
     Parameters
     ----------
     mesh
         Normalised to the cube.
     near
-        Nearest points for `near_points`.
+        Nearest points for `near_points`, in Morton order.
     anywhere
         Nearest points for points all over the cube, such as the nodes of a lattice.
     """
@@ -74,19 +94,25 @@ class TrainingSamples:
         self._mesh = mesh
         self._near = _Ways.of(near)
         self._anywhere = _Ways.of(anywhere)
-        self._random = random
-        self._drawn = 0
+        self._seed = int(random.integers(2**63))
 
-    def draw(self, count: int) -> tuple[Float32, Float32]:
-        """Return (count, 3) points and their (count,) signed distances."""
+    def draw(self, count: int, batch: int) -> tuple[Float32, Float32]:
+        """Return (count, 3) points and their (count,) signed distances.
+
+        The same for the same number of a batch, from any thread.
+        """
+        random = np.random.default_rng((self._seed, batch))
         on, near = round(SURFACE_SHARE * count), round(NEAR_SHARE * count)
-        # One after the other, so that every query is used about as often as any other.
-        rows = np.arange(self._drawn, self._drawn + near) % len(self._near.distance)
-        self._drawn += near
-        elsewhere = self._random.integers(len(self._anywhere.distance), size=count - on - near)
-        surface = surface_points(self._mesh, on, self._random).astype(np.float32)
-        near_points, near_distances = self._near.along(rows, self._random)
-        far_points, far_distances = self._anywhere.along(elsewhere, self._random)
+        # Multiples of the golden ratio divide the way from a row to the next as evenly as can be,
+        # so that every query is used about as often as any other.
+        queries = len(self._near.distance)
+        start = batch * GOLDEN_RATIO % 1
+        rows = ((np.arange(near) + start) * (queries / near)).astype(np.intp)
+        elsewhere = random.integers(len(self._anywhere.distance), size=count - on - near)
+        elsewhere.sort()
+        surface = even_surface_points(self._mesh, on, random).astype(np.float32)
+        near_points, near_distances = self._near.along(rows, random)
+        far_points, far_distances = self._anywhere.along(elsewhere, random)
         return (
             np.concatenate([surface, near_points, far_points]),
             np.concatenate([np.zeros(on, np.float32), near_distances, far_distances]),

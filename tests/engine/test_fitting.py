@@ -175,6 +175,22 @@ def test_the_same_seed_gives_the_same_field() -> None:
     assert not np.array_equal(first(points), other(points))
 
 
+def test_any_number_of_threads_gives_the_same_field(monkeypatch: pytest.MonkeyPatch) -> None:
+    vertices, triangles = icosphere()
+    mesh = fairfield.TriangleMesh(vertices * [1, 0.8, 0.6], triangles)
+    points = np.random.default_rng(0).uniform(-1, 1, (1000, 3))
+    fields = []
+    for threads in (1, 2, 3):
+        monkeypatch.setattr("fairfield.threads._count", threads)
+        fields.append(fairfield.fit(mesh, "draft"))
+    first, *others = fields
+    for other in others:
+        np.testing.assert_array_equal(other(points), first(points))
+        scales, expected = (each.scale_map.to_arrays() for each in (other, first))
+        for name, values in expected.items():
+            np.testing.assert_array_equal(scales[name], values, err_msg=name)
+
+
 def test_a_far_point_is_answered_by_the_distance() -> None:
     field = fairfield.fit(fairfield.TriangleMesh(*icosphere()), "draft")
     assert field([[50.0, 0, 0]])[0] == pytest.approx(49, rel=0.02)

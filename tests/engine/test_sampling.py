@@ -27,7 +27,7 @@ def test_distances_of_samples_are_exact(kind: str) -> None:
     random = np.random.default_rng(0)
     near = distance.nearest(near_points(mesh, 9000, random))
     samples = TrainingSamples(mesh, near, lattice_distance(distance, 32), random)
-    points, values = samples.draw(20_000)
+    points, values = samples.draw(20_000, 0)
     assert points.shape == (20_000, 3)
     assert points.dtype == values.dtype == np.float32
     exact = distance(points.astype(np.float64))
@@ -52,11 +52,23 @@ def test_every_query_is_used_about_as_often_and_never_the_same_way() -> None:
     # Each query lies on a line of its own, so that a sample tells whose it is.
     near = NearestPoints(origin + 0.5 * directions, origin, np.full(500, 0.5))
     samples = TrainingSamples(mesh, near, near, random)
-    drawn = np.concatenate([samples.draw(1000)[0][300:900] for _ in range(10)])
+    drawn = np.concatenate([samples.draw(1000, batch)[0][300:900] for batch in range(10)])
     owners = np.bincount(np.floor(drawn[:, 0] + 1e-6).astype(int), minlength=500)
     assert owners.min() >= 10
     assert owners.max() <= 14
     assert len(np.unique(drawn, axis=0)) > 0.999 * len(drawn)
+
+
+def test_a_batch_is_the_same_in_any_order_and_spread_evenly() -> None:
+    mesh = _shape("torus")
+    near = SignedDistance(mesh).nearest(near_points(mesh, 3000, np.random.default_rng(0)))
+    samples = TrainingSamples(mesh, near, near, np.random.default_rng(1))
+    first, second = (samples.draw(2000, batch)[0] for batch in (0, 1))
+    np.testing.assert_array_equal(samples.draw(2000, 0)[0], first)
+    assert not np.isin(second[:, 0], first[:, 0]).any()
+    # Of 600 points on the surface random ones would leave or take too many in an octant: 9 apart.
+    octant = (first[:600] > 0) @ [1, 2, 4]
+    assert np.abs(np.bincount(octant, minlength=8) - 75).max() <= 5
 
 
 def test_surface_points_are_spread_by_area() -> None:

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..fields.neural_field import NeuralField
+from ..threads import run_shares, share_bounds
 from .layout import decoder_arrays, hash_grid, level_arrays, table_array
 from .loading import load_kernels
-from .threads import run_shares, share_bounds
 
 _MIN_BLOCKS_PER_THREAD = 16  # below it, waking a thread costs more than it saves
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..fields.neural_field import NeuralField
+from ..threads import run_shares, share_bounds
 from .evaluator import FusedEvaluator
 from .layout import (
     AdamStep,
@@ -21,7 +22,6 @@ from .layout import (
     zeros_like,
 )
 from .loading import load_kernels
-from .threads import run_shares, share_bounds
 
 LossOfValues = Callable[[NDArray[np.float32]], tuple[float, NDArray[np.float32]]]
 """From a network's values, (B,), to a loss and its gradient by them, (B,)."""

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..distance import morton_order
+from ..threads import run_shares, share_bounds
 from .loading import load_kernels
-from .threads import run_shares, share_bounds
 
 Array = NDArray[np.float64]
 
