@@ -149,7 +149,7 @@ PRESETS = {
         "Normals and curvature of most meshes",
         queries=5 << 16,
         batches=128,
-        probes=6 << 10,
+        probes=1 << 13,
         plans={
             "hash-grid": Plan(_grid("hash-grid", 6, 48, 512, 64, 18), 360),
             "dense-grid": Plan(_grid("dense-grid", 4, 32, 160, 64), 360),
