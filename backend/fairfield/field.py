@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import stat
@@ -115,6 +116,12 @@ class Field:
     def with_module(self, module: NeuralField) -> Field:
         """Another network in the same place, for the same mesh."""
         return Field(module, self.normalization, self.report, self.scale_map, self.beyond_rim)
+
+    def with_evaluator(self, evaluator: Evaluator) -> Field:
+        """The same field, evaluated otherwise, such as by one thread."""
+        field = copy.copy(self)
+        field.evaluator = evaluator
+        return field
 
     @property
     def device(self) -> torch.device:

@@ -27,7 +27,6 @@ from .field import Field
 from .fields import FieldConfig, HashGridConfig, NeuralField
 from .operators.automatic_scale import SPARSE
 from .operators.differentiation import Scale, scales
-from .operators.polynomial import Evaluate
 from .operators.tangent import TangentStencil, tangent_jet, tangent_stencil
 from .progress import Progress, ProgressCallback, part, silent
 
@@ -66,13 +65,13 @@ def smoothed_lattice(field: Field, scale: Scale, progress: ProgressCallback = si
     # The network itself is asked first, as the lattice may miss what it has between nodes; where
     # the mesh is rough that matters little, and the many samples it needs would take long.
     clean = len(stencil.samples) == len(sparse.samples)
-    evaluate = field.evaluate if clean else _spline(values, field.device)
+    source = (field.evaluator, "field") if clean else (_spline(values, field.device), "base")
     for index, factor in enumerate(PASSES):
         report = part(progress, index / len(PASSES), (index + 1) / len(PASSES))
-        smoothed = _smoothed(field, values, evaluate, band, factor * lengths, stencil, report)
+        smoothed = _smoothed(field, values, *source, band, factor * lengths, stencil, report)
         values[band] += share * (smoothed - values[band])
         # What is left after the first pass needs no dense samples.
-        evaluate, stencil = _spline(values, field.device), sparse
+        source, stencil = (_spline(values, field.device), "base"), sparse
     return values
 
 
@@ -120,7 +119,8 @@ def _averaged_scales(field: Field, values: Floats, scale: Scale) -> Floats:
 def _smoothed(
     field: Field,
     values: Floats,
-    evaluate: Evaluate,
+    evaluator: Evaluator,
+    asked: str,
     band: Indices,
     scale: Floats,
     stencil: TangentStencil,
@@ -128,7 +128,8 @@ def _smoothed(
 ) -> Floats:
     """The distances (N,) of the nodes of a band to the smoothed surface of a function.
 
-    The lattice's own values and gradient lead to the feet, and tell how the disks lie.
+    That is the evaluator's "field" or "base". The lattice's own values and gradient lead to the
+    feet, and tell how the disks lie.
     """
     nodes = np.stack(band, axis=1) * _cell(values) - 1
     normals = np.stack([np.asarray(slope)[band] for slope in np.gradient(values)], axis=1)
@@ -136,21 +137,30 @@ def _smoothed(
     ways = values[band][:, None] * normals
     points = nodes - ways
     smoothed = np.empty(len(points))
-    with torch.no_grad(), field.evaluator.in_small_parts():
-        for start in range(0, len(points), POINTS_PER_CHUNK):
-            progress(Progress(start / len(points), "Smoothing"))
-            rows = slice(start, start + POINTS_PER_CHUNK)
-            at, across, length = (field.tensor(each[rows]) for each in (points, normals, scale))
-            value, gradient, _ = tangent_jet(evaluate, at, across, length, stencil)
-            normal = torch.nn.functional.normalize(gradient, dim=1).cpu().numpy()
-            smoothed[rows] = value.cpu().numpy() + (normal * ways[rows]).sum(axis=1)
+
+    @torch.no_grad()
+    def smooth(evaluator: Evaluator, rows: slice) -> None:
+        at, across, length = (field.tensor(each[rows]) for each in (points, normals, scale))
+        evaluate = getattr(evaluator, asked)
+        value, gradient, _ = tangent_jet(evaluate, at, across, length, stencil)
+        normal = torch.nn.functional.normalize(gradient, dim=1).cpu().numpy()
+        smoothed[rows] = value.cpu().numpy() + (normal * ways[rows]).sum(axis=1)
+
+    evaluator.for_each(
+        [
+            slice(first, first + POINTS_PER_CHUNK)
+            for first in range(0, len(points), POINTS_PER_CHUNK)
+        ],
+        smooth,
+        lambda done: progress(Progress(done, "Smoothing")),
+    )
     return smoothed
 
 
-def _spline(values: Floats, device: torch.device) -> Evaluate:
-    """What evaluates a lattice: the base of a field whose network is as small as can be."""
+def _spline(values: Floats, device: torch.device) -> Evaluator:
+    """What evaluates a lattice, as the base of a field whose network is as small as can be."""
     encoding = HashGridConfig(levels=1, log2_table_size=4, base_resolution=2)
     with torch.random.fork_rng(devices=[]):
         module = NeuralField(FieldConfig(encoding=encoding, base_resolution=len(values)))
     module.base.values.copy_(torch.from_numpy(values))
-    return Evaluator(module.to(device)).base
+    return Evaluator(module.to(device))

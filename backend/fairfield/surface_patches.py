@@ -26,6 +26,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from .evaluation import Evaluator
 from .operators.differentiation import Scale, scales, surface_offset
 from .operators.polynomial import monomial_exponents
 from .operators.tangent import DEGREE, LEAST_RISE, TangentPatch, tangent_patch
@@ -322,14 +323,20 @@ def _measured(
 ) -> _Quartics:
     """The quartics over disks across the normals of M points."""
     stencil = field.scale_map.stencil
-    patches = []
-    with torch.no_grad(), field.evaluator.in_small_parts():
-        for start in range(0, len(points), PLACES_PER_CHUNK):
-            progress(Progress(start / len(points), "Smoothing the surface"))
-            rows = slice(start, start + PLACES_PER_CHUNK)
-            at, across, length = (field.tensor(each[rows]) for each in (points, normals, lengths))
-            patches.append(tangent_patch(field.evaluate, at, across, length, stencil))
-    patch = TangentPatch(*(torch.cat(tables) for tables in zip(*patches, strict=True)))
+    patches: dict[int, TangentPatch] = {}
+
+    @torch.no_grad()
+    def measure(evaluator: Evaluator, start: int) -> None:
+        rows = slice(start, start + PLACES_PER_CHUNK)
+        at, across, length = (field.tensor(each[rows]) for each in (points, normals, lengths))
+        patches[start] = tangent_patch(evaluator.field, at, across, length, stencil)
+
+    starts = range(0, len(points), PLACES_PER_CHUNK)
+    field.evaluator.for_each(
+        starts, measure, lambda done: progress(Progress(done, "Smoothing the surface"))
+    )
+    tables = zip(*(patches[start] for start in starts), strict=True)
+    patch = TangentPatch(*(torch.cat(parts) for parts in tables))
     return _Quartics.of(patch, lengths)
 
 

@@ -26,7 +26,10 @@ from .shared_lattice import (
 from .tangent import tangent_jet
 
 if TYPE_CHECKING:
+    from ..evaluation import Evaluator
     from ..field import Field
+
+Rows = NDArray[np.intp]
 
 Scale = float | str
 """A length in the mesh's own units, or "auto"."""
@@ -97,13 +100,21 @@ def differentiate(
     gradient = np.full((len(cube), 3), np.nan)
     hessian = np.full((len(cube), 3, 3), np.nan)
     rows = np.flatnonzero(np.isfinite(cube).all(axis=1))
-    with field.evaluator.in_small_parts():
-        together = POINTS_THAT_SHARE if operator == "polynomial-lattice" else POINTS_PER_CHUNK
-        for start in range(0, len(rows), together):
-            progress(Progress(start / len(rows), "Measuring curvature"))
-            chunk = rows[start : start + together]
-            jet = OPERATORS[operator](field, cube[chunk], first[chunk], second[chunk])
-            value[chunk], gradient[chunk], hessian[chunk] = jet
+
+    def measure(one: Field, chunk: Rows) -> None:
+        jet = OPERATORS[operator](one, cube[chunk], first[chunk], second[chunk])
+        value[chunk], gradient[chunk], hessian[chunk] = jet
+
+    def report(done: float) -> None:
+        progress(Progress(done, "Measuring curvature"))
+
+    if operator in SHARING:
+        with field.evaluator.in_small_parts():
+            for chunk in _chunks(rows, POINTS_THAT_SHARE):
+                report(chunk[0] / len(cube))
+                measure(field, chunk)
+    else:
+        _for_each(field, _chunks(rows, POINTS_PER_CHUNK), measure, report)
     return Jets(value * unit, gradient, hessian / unit, first * unit)
 
 
@@ -124,12 +135,35 @@ def smoothed_values(
     cube = field.normalization.to_cube(table)
     first, _ = (s / unit for s in scales(field, table, scale, scale_factor, "polynomial"))
     value = np.empty(len(cube))
-    with field.evaluator.in_small_parts():
-        for start in range(0, len(cube), POINTS_PER_CHUNK):
-            progress(Progress(start / len(cube), "Smoothing the surface"))
-            rows = slice(start, start + POINTS_PER_CHUNK)
-            value[rows], _, _ = _tangent(field, cube[rows], first[rows], first[rows])
+
+    def measure(one: Field, rows: Rows) -> None:
+        value[rows], _, _ = _tangent(one, cube[rows], first[rows], first[rows])
+
+    _for_each(
+        field,
+        _chunks(np.arange(len(cube)), POINTS_PER_CHUNK),
+        measure,
+        lambda done: progress(Progress(done, "Smoothing the surface")),
+    )
     return value * unit - surface_offset(field, table, scale)
+
+
+def _chunks(rows: Rows, length: int) -> list[Rows]:
+    return [rows[start : start + length] for start in range(0, len(rows), length)]
+
+
+def _for_each(
+    field: Field,
+    chunks: list[Rows],
+    measure: Callable[[Field, Rows], None],
+    report: Callable[[float], None],
+) -> None:
+    """Measure chunks in all threads, each with the field as its own evaluator sees it."""
+
+    def on_thread(evaluator: Evaluator, chunk: Rows) -> None:
+        measure(field.with_evaluator(evaluator), chunk)
+
+    field.evaluator.for_each(chunks, on_thread, report)
 
 
 def surface_offset(field: Field, points: Array, scale: Scale) -> Array:
@@ -279,6 +313,9 @@ def _arrays(jet: tuple[Tensor, Tensor, Tensor]) -> CubeJet:
     value, gradient, hessian = (part.cpu().double().numpy() for part in jet)
     return value, gradient, hessian
 
+
+SHARING = ("polynomial-lattice", "mesh")
+"""Operators whose points share what is evaluated, by all threads at once."""
 
 OPERATORS: dict[str, Operator] = {
     "polynomial": _tangent,
