@@ -29,6 +29,7 @@ import igl
 import numpy as np
 import torch
 from fairfield.jets import Jets
+from fairfield.study.accuracy import counted
 from numpy.typing import NDArray
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -85,12 +86,12 @@ def measure(shape: str, case: str, shared: Path, queries: int) -> dict[str, Any]
     def errors(which: NDArray, operator: str, scale: float | str) -> dict[str, float]:
         ask = fairfield.smooth if noisy and operator != "autodiff" else fairfield.differentiate
         start = time.perf_counter()
-        with counting(field) as count:
+        with counted(field) as count:
             jets = ask(field, mesh.vertices[which], scale=scale, operator=operator)
         seconds = time.perf_counter() - start
         return {
             **compare(jets, truth, which, half_extent),
-            "evaluations": count.total / len(which),
+            "evaluations": count[0] / len(which),
             "microseconds": 1e6 * seconds / len(which),
         }
 
@@ -173,27 +174,6 @@ def compare(jets: Jets, truth: dict[str, NDArray], rows: NDArray, unit: float) -
 def angle(first: NDArray, second: NDArray) -> NDArray[np.float64]:
     """Degrees between rows of unit vectors."""
     return np.degrees(2 * np.arcsin(np.minimum(np.linalg.norm(first - second, axis=1) / 2, 1)))
-
-
-class counting:  # noqa: N801
-    """Counts the points that a field is evaluated at."""
-
-    def __init__(self, field: fairfield.Field) -> None:
-        self._evaluator = field.evaluator
-        self.total = 0
-
-    def __enter__(self) -> counting:
-        self._evaluate = self._evaluator.field
-
-        def counted(points: torch.Tensor) -> torch.Tensor:
-            self.total += len(points)
-            return self._evaluate(points)
-
-        self._evaluator.field = counted  # type: ignore[method-assign]
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        del self._evaluator.field
 
 
 def measure_extraction(field: fairfield.Field, shape: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ Result = TypeVar("Result")
 
 _count: int | None = None
 _pools: dict[int, ThreadPoolExecutor] = {}
+_share = threading.local()
 
 # A forked child has none of its parent's threads: it starts its own at first use.
 if hasattr(os, "register_at_fork"):
@@ -73,17 +75,25 @@ def one_torch_thread() -> Iterator[None]:
 def run_shares(threads: int, work: Callable[[int], Result]) -> list[Result]:
     """Return [work(0), ..., work(threads - 1)]; the calling thread does the first share itself.
 
-    The threads stay alive between calls. All shares have ended when this returns or raises; a share
-    must not call this itself.
+    The threads stay alive between calls. All shares have ended when this returns or raises. A share
+    that calls this itself does all the work alone: the threads are busy, and would be waited for.
     """
-    if threads == 1:
-        return [work(0)]
+    if threads == 1 or getattr(_share, "running", False):
+        return [work(share) for share in range(threads)]
     pool = _pools.get(threads)
     if pool is None:
         pool = _pools[threads] = ThreadPoolExecutor(threads - 1, "fairfield-kernels")
-    others = [pool.submit(work, share) for share in range(1, threads)]
+
+    def run(share: int) -> Result:
+        _share.running = True
+        try:
+            return work(share)
+        finally:
+            _share.running = False
+
+    others = [pool.submit(run, share) for share in range(1, threads)]
     try:
-        first = work(0)
+        first = run(0)
     finally:
         wait(others)
     return [first, *(other.result() for other in others)]

@@ -6,11 +6,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Lock
+from unittest.mock import patch
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..evaluation import Evaluator
 from ..field import Field
 from ..jets import Jets
 from ..operators import differentiate
@@ -65,7 +68,7 @@ def measure(
     """Return the accuracy at some of a shape's points, always the same, and seconds per query."""
     some = np.random.default_rng(0).permutation(len(shape.points))[:queries]
     points = shape.points[some]
-    with _counted(field) as count:
+    with counted(field) as count:
         start = time.perf_counter()
         jets = differentiate(
             field, points, scale=scale, scale_factor=scale_factor, operator=operator
@@ -105,23 +108,29 @@ def accuracy_of(
 
 
 @contextmanager
-def _counted(field: Field) -> Iterator[list[int]]:
-    """Count the points that a field is evaluated at, into the one entry of the list."""
-    count = [0]
-    plain, followed = field.evaluate, field.evaluate_module
+def counted(field: Field) -> Iterator[list[int]]:
+    """Count the points that a field is evaluated at, into the one entry of the list.
 
-    def evaluate(points: torch.Tensor) -> torch.Tensor:
-        count[0] += len(points)
-        return plain(points)
+    Whatever thread asks: each has an evaluator of its own.
+    """
+    count = [0]
+    lock = Lock()
+    plain, followed = Evaluator.field, field.evaluate_module
+
+    def add(points: torch.Tensor) -> None:
+        with lock:
+            count[0] += len(points)
+
+    def evaluate(evaluator: Evaluator, points: torch.Tensor) -> torch.Tensor:
+        add(points)
+        return plain(evaluator, points)
 
     def evaluate_module(points: torch.Tensor) -> torch.Tensor:
-        count[0] += len(points)
+        add(points)
         return followed(points)
 
-    names = {"evaluate": evaluate, "evaluate_module": evaluate_module}
-    vars(field).update(names)
-    try:
+    with (
+        patch.object(Evaluator, "field", evaluate),
+        patch.object(field, "evaluate_module", evaluate_module),
+    ):
         yield count
-    finally:
-        for name in names:
-            del vars(field)[name]
