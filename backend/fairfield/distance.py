@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .mesh import TriangleMesh
-from .open_sheet import OpenSheet, level_of_sheet
+from .open_sheet import open_sheet
 from .progress import Progress, ProgressCallback, silent
 from .threads import thread_count
 
@@ -113,8 +113,7 @@ class SignedDistance:
         self._winding.init(
             np.asfortranarray(mesh.vertices), np.asfortranarray(mesh.triangles.astype(np.int64))
         )
-        level = level_of_sheet(mesh, self._winding)
-        self.sheet = None if level is None else OpenSheet(mesh, level)
+        self.sheet = open_sheet(mesh, self._winding)
 
     def __call__(self, points: Array, progress: ProgressCallback = silent) -> Array:
         """Return the (N,) signed distances at (N, 3) points, in the mesh's units."""

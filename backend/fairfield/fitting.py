@@ -234,7 +234,7 @@ def _fit(
         points = near_surface_points(cube_mesh, ERROR_SAMPLES, random)
         held_out = distance.nearest(points, part(progress, 0.45, 0.46))
         module.to(torch_device)
-        beyond_rim = _beyond_rim(distance, nodes)
+        beyond_rim = _beyond_rim(distance, nodes, part(progress, 0.46, 0.46))
 
     with stopwatch("samples"):
         samples = TrainingSamples(cube_mesh, near, nodes, random)
@@ -363,7 +363,9 @@ def _near_surface_error(evaluator: Evaluator, held_out: NearestPoints) -> float:
     return float(np.abs(values - held_out.distance).mean()) / HALF_EXTENT_IN_CUBE
 
 
-def _beyond_rim(distance: SignedDistance, nodes: NearestPoints) -> Float32 | None:
+def _beyond_rim(
+    distance: SignedDistance, nodes: NearestPoints, progress: ProgressCallback
+) -> Float32 | None:
     """How far the base's nodes are beyond the rim of an open sheet, if the mesh is one.
 
     Between two layers of a sheet the sign changes too, and beyond a noisy rim where its tangent
@@ -374,7 +376,7 @@ def _beyond_rim(distance: SignedDistance, nodes: NearestPoints) -> Float32 | Non
     resolution = round(len(nodes) ** (1 / 3))
     off = np.linalg.norm(nodes.points - nodes.nearest, axis=1)
     far = off - FAR_CELLS * 2 / (resolution - 1)
-    beyond = np.maximum(distance.sheet.beyond_rim(nodes.points, nodes.nearest), far)
+    beyond = np.maximum(distance.sheet.beyond_rim(nodes.points, nodes.nearest, progress), far)
     return beyond.astype(np.float32).reshape([resolution] * 3)
 
 

@@ -15,11 +15,17 @@ too, and close layers leave pieces of surface there.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import igl
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
+from .errors import FairfieldError
 from .mesh import TriangleMesh
+from .progress import Progress, ProgressCallback, silent
 
 Array = NDArray[np.float64]
 
@@ -32,17 +38,65 @@ ACCURACY = 2.0
 OPEN_SHARE = 0.25
 """Of the surface without an inside; above this, the mesh is an open sheet."""
 LID_SHARE = 0.25
-"""Area of a flat lid that would close a mesh, over the mesh's; above this, it is an open sheet too.
+"""Area of flat lids that would close a mesh, over the mesh's; above this, it is an open sheet too.
 It is 1 for a flat one, 1/2 for a half sphere, and a few hundredths for a scan with holes."""
-ON_EDGE = 1e-6
-"""Barycentric coordinates below this are 0 but for rounding."""
+OPPOSED = 0.3
+"""Triangles around a vertex of the rim whose unit normals, weighted by angles, have a shorter mean
+face opposite ways: no plane is tangent there."""
+AT_END = 1e-6
+"""Shares of an edge below this are 0 but for rounding."""
+ON_RIM = 1e-8
+"""What is nearer to the rim, in units of the cube, lies on it but for rounding."""
+ROWS_AT_ONCE = 1 << 14
+"""Points per native call: libigl holds Python's lock."""
 
 
-def level_of_sheet(mesh: TriangleMesh, winding: igl.FastWindingNumberBVH) -> float | None:
-    """Return the mean winding number of both sides of an open sheet; None for another mesh.
+@dataclass(frozen=True, eq=False)
+class _Rim:
+    """The edges that only one triangle has.
 
-    `winding` is that of the mesh, which must have no triangles without area.
+    Attributes
+    ----------
+    edges
+        (E, 2) vertices, in the order in which the triangle has them.
+    owners
+        (E,) the triangles.
     """
+
+    edges: NDArray[np.int64]
+    owners: NDArray[np.intp]
+
+    @classmethod
+    def of(cls, triangles: NDArray[np.integer]) -> _Rim:
+        """That of triangles (F, 3)."""
+        edges = np.stack([triangles, np.roll(triangles, -1, axis=1)], axis=-1).reshape(-1, 2)
+        edges = edges.astype(np.int64)
+        key = edges.min(axis=1) * (int(edges.max()) + 1) + edges.max(axis=1)
+        order = np.argsort(key, kind="stable")
+        differs = np.concatenate([[True], np.diff(key[order]) != 0, [True]])
+        alone = order[differs[1:] & differs[:-1]]
+        return cls(edges[alone], alone // 3)
+
+    def lid_area(self, vertices: Array) -> float:
+        """The area of flat lids over all its loops."""
+        _, loop = connected_components(
+            coo_array((np.ones(len(self.edges)), self.edges.T), shape=[len(vertices)] * 2),
+            directed=False,
+        )
+        a, b = vertices[self.edges.T] - vertices.mean(axis=0)
+        areas = np.zeros((loop.max() + 1, 3))
+        np.add.at(areas, loop[self.edges[:, 0]], np.cross(a, b) / 2)
+        return float(np.linalg.norm(areas, axis=1).sum())
+
+
+def open_sheet(mesh: TriangleMesh, winding: igl.FastWindingNumberBVH) -> OpenSheet | None:
+    """Return a mesh's rim and sides if it is an open sheet.
+
+    `mesh` is in the cube, without triangles that have no area, and `winding` its winding number.
+    """
+    rim = _Rim.of(mesh.triangles)
+    if len(rim.edges) == 0:
+        return None
     shares = (np.arange(SAMPLES) + 0.5) / SAMPLES
     chosen = np.searchsorted(mesh.cumulative_area, shares * mesh.cumulative_area[-1])
     centres = mesh.vertices[mesh.triangles[chosen]].mean(axis=1)
@@ -53,12 +107,11 @@ def level_of_sheet(mesh: TriangleMesh, winding: igl.FastWindingNumberBVH) -> flo
             for side in (centres - step, centres + step)
         ]
     )
-    without_inside = np.abs(sides).max(axis=0) < CLEARLY_INSIDE
-    # The areas of a closed surface, as vectors, add up to nothing.
-    areas = mesh.triangle_areas()
-    lid = np.linalg.norm(areas @ mesh.triangle_normals()) / areas.sum()
-    open_sheet = without_inside.mean() > OPEN_SHARE or lid > LID_SHARE
-    return float(sides.mean()) if open_sheet else None
+    without_inside = (np.abs(sides).max(axis=0) < CLEARLY_INSIDE).mean()
+    lids = rim.lid_area(mesh.vertices) / mesh.cumulative_area[-1]
+    if without_inside <= OPEN_SHARE and lids <= LID_SHARE:
+        return None
+    return OpenSheet(mesh, rim, float(sides.mean()))
 
 
 class OpenSheet:
@@ -70,73 +123,75 @@ class OpenSheet:
         Points with a winding number above it are inside.
     """
 
-    def __init__(self, mesh: TriangleMesh, level: float) -> None:
+    def __init__(self, mesh: TriangleMesh, rim: _Rim, level: float) -> None:
         self.level = level
         self._vertices = np.asfortranarray(mesh.vertices)
-        self._triangles = np.asfortranarray(mesh.triangles.astype(np.int64))
+        self._edges = np.asfortranarray(rim.edges)
         self._tree = igl.AABB()
-        self._tree.init(self._vertices, self._triangles)
-        self._face_normals = mesh.triangle_normals()
-        self._edge_normals, edges, edge_of = igl.per_edge_normals(
-            self._vertices,
-            self._triangles,
-            igl.PerEdgeNormalsWeightingType.PER_EDGE_NORMALS_WEIGHTING_TYPE_UNIFORM,
-        )
-        self._edge_of = edge_of.reshape(3, -1).T
-        """(F, 3) the edge that is opposite each corner."""
-        self._vertex_normals = igl.per_vertex_normals(
-            self._vertices,
-            self._triangles,
-            igl.PerVertexNormalsWeightingType.PER_VERTEX_NORMALS_WEIGHTING_TYPE_ANGLE,
-        )
-        self._rim_edges = np.bincount(edge_of) == 1
-        rim = edges[self._rim_edges]
-        self._rim_vertices = np.zeros(len(mesh.vertices), np.bool_)
-        self._rim_vertices[rim] = True
-        self._rim = np.asfortranarray(rim.astype(np.int64))
-        self._rim_tree = igl.AABB()
-        self._rim_tree.init(self._vertices, self._rim)
+        self._tree.init(self._vertices, self._edges)
+        self._edge_normals = mesh.triangle_normals()[rim.owners]
+        self._vertex_normals = _vertex_normals(mesh, rim.edges)
 
     def continued(self, points: Array, nearest: Array, distance: Array) -> Array:
         """Return signed distances (N,) that beyond the rim are heights over its tangent planes.
 
         `nearest` (N, 3) are the nearest points of the sheet from `points` (N, 3).
         """
-        normals, on_rim = self._pseudonormals(nearest)
+        _, normals, on_rim = self._at_rim(nearest)
         height = np.einsum("ni,ni->n", points - nearest, normals)
         return np.where(on_rim, height, distance)
 
-    def beyond_rim(self, points: Array, nearest: Array) -> Array:
+    def beyond_rim(
+        self, points: Array, nearest: Array, progress: ProgressCallback = silent
+    ) -> Array:
         """Return how far (N,) beyond the rim points are, along the surface; negative within."""
-        normals, on_rim = self._pseudonormals(nearest)
-        way = points - nearest
-        height = np.einsum("ni,ni->n", way, normals)
-        along = np.linalg.norm(way - height[:, None] * normals, axis=1)
-        squared, _, _ = self._rim_tree.squared_distance(
-            self._vertices, self._rim, np.asfortranarray(nearest)
+        result = np.empty(len(points))
+        for start in range(0, len(points), ROWS_AT_ONCE):
+            progress(Progress(start / len(points), "Measuring distances"))
+            rows = slice(start, start + ROWS_AT_ONCE)
+            to_rim, normals, on_rim = self._at_rim(nearest[rows])
+            way = points[rows] - nearest[rows]
+            height = np.einsum("ni,ni->n", way, normals)
+            along = np.linalg.norm(way - height[:, None] * normals, axis=1)
+            result[rows] = np.where(on_rim, along, -to_rim)
+        return result
+
+    def _at_rim(self, nearest: Array) -> tuple[Array, Array, NDArray[np.bool_]]:
+        """How far points of the sheet are from the rim (N,), normals there, and if they are on it."""
+        squared, edge, foot = self._tree.squared_distance(
+            self._vertices, self._edges, np.asfortranarray(nearest)
         )
-        return np.where(on_rim, along, -np.sqrt(squared))
-
-    def _pseudonormals(self, nearest: Array) -> tuple[Array, NDArray[np.bool_]]:
-        """Unit normals (N, 3) at points (N, 3) of the surface, and whether they are on the rim."""
-        places = np.asfortranarray(nearest)
-        _, triangle, _ = self._tree.squared_distance(self._vertices, self._triangles, places)
-        corners = self._triangles[triangle]
-        weights = igl.barycentric_coordinates(
-            places, *(np.asfortranarray(self._vertices[corner]) for corner in corners.T)
+        start, end = self._edges[edge].T
+        along = self._vertices[end] - self._vertices[start]
+        way = foot - self._vertices[start]
+        share = (way * along).sum(axis=1) / (along**2).sum(axis=1)
+        corner = np.where(share < 0.5, start, end)
+        at_corner = (np.minimum(share, 1 - share) < AT_END) & (
+            np.abs(self._vertex_normals[corner]).max(axis=1) > 0
         )
-        on = weights < ON_EDGE
-        normals = self._face_normals[triangle]
-        on_rim = np.zeros(len(nearest), np.bool_)
+        normals = self._edge_normals[edge]
+        normals[at_corner] = self._vertex_normals[corner[at_corner]]
+        return np.sqrt(squared), normals, squared < ON_RIM**2
 
-        rows = np.flatnonzero(on.sum(axis=1) == 1)
-        edge = self._edge_of[triangle[rows], on[rows].argmax(axis=1)]
-        normals[rows], on_rim[rows] = self._edge_normals[edge], self._rim_edges[edge]
 
-        rows = np.flatnonzero(on.sum(axis=1) >= 2)
-        vertex = corners[rows, weights[rows].argmax(axis=1)]
-        normals[rows], on_rim[rows] = self._vertex_normals[vertex], self._rim_vertices[vertex]
-        return normals / np.linalg.norm(normals, axis=1, keepdims=True), on_rim
+def _vertex_normals(mesh: TriangleMesh, rim: NDArray[np.int64]) -> Array:
+    """Angle-weighted unit normals (V, 3) at the rim's vertices; 0 elsewhere, and where none is."""
+    on_rim = np.zeros(len(mesh.vertices), np.bool_)
+    on_rim[rim] = True
+    beside = mesh.triangles[on_rim[mesh.triangles].any(axis=1)]
+    corners = mesh.vertices[beside]
+    ahead, behind = np.roll(corners, -1, axis=1) - corners, np.roll(corners, 1, axis=1) - corners
+    across = np.cross(ahead[:, 0], behind[:, 0])
+    area = np.linalg.norm(across, axis=1, keepdims=True)
+    angles = np.arctan2(area, (ahead * behind).sum(axis=2))
+    total, weight = np.zeros_like(mesh.vertices), np.zeros(len(mesh.vertices))
+    np.add.at(total, beside, angles[:, :, None] * (across / area)[:, None])
+    np.add.at(weight, beside, angles)
+    length = np.linalg.norm(total, axis=1)
+    clear = on_rim & (length > OPPOSED * weight)
+    total[~clear] = 0
+    total[clear] /= length[clear, None]
+    return total
 
 
 def cut_off(
@@ -145,8 +200,20 @@ def cut_off(
     """Return what of a triangle mesh is not beyond: `beyond` (V,) is above 0 there.
 
     Triangles that it ends in are cut along the straight line on which it is 0.
+
+    Raises
+    ------
+    FairfieldError
+        If that is nothing.
     """
     outside = beyond > 0
+    # Of a triangle that only touches what is within, nothing is left.
+    triangles = triangles[(beyond[triangles] < 0).any(axis=1) | ~outside[triangles].any(axis=1)]
+    if len(triangles) == 0:
+        raise FairfieldError(
+            "Nothing of the surface lies within the open sheet's rim: the sheet is narrower than "
+            "the field can tell. Fit it again with a finer preset, or give it thickness."
+        )
     count = outside[triangles].sum(axis=1)
     # Of each cut triangle, the corner that is alone on its side, and the two that follow it.
     alone_outside = _turned(triangles[count == 1], outside[triangles[count == 1]])

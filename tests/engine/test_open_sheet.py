@@ -116,6 +116,65 @@ def test_half_a_sphere_stays_half() -> None:
     np.testing.assert_allclose(np.linalg.norm(surface.vertices, axis=1), 1, atol=4e-3)
 
 
+def _tube(height: float, around: int = 64, along: int = 20) -> fairfield.TriangleMesh:
+    """Of radius 1/2, open at both ends."""
+    angle = 2 * np.pi * np.arange(around) / around
+    ring = np.stack([np.cos(angle), np.sin(angle)], axis=1) / 2
+    z = np.linspace(0, height, along)
+    vertices = np.column_stack([np.tile(ring, (along, 1)), z.repeat(around)])
+    i, j = (index.ravel() for index in np.indices((along - 1, around)))
+    a, b = i * around + j, i * around + (j + 1) % around
+    triangles = [[a, b, b + around], [a, b + around, a + around]]
+    return fairfield.TriangleMesh(vertices, np.concatenate(triangles, axis=1).T)
+
+
+def test_a_tube_stays_open_at_both_ends() -> None:
+    mesh = _tube(height=1.0)
+    field = fairfield.fit(mesh, "draft")
+    assert "open sheet" in " ".join(field.report.warnings)
+    assert _area(fairfield.extract(field, 96)) == pytest.approx(np.pi, rel=0.02)
+
+
+@pytest.mark.parametrize("thickness", [1e-4, 1e-3])
+def test_a_thin_plate_is_no_sheet(thickness: float) -> None:
+    corners = np.array(np.meshgrid([0, 1], [0, 1], [0, thickness])).reshape(3, -1).T
+    box = fairfield.TriangleMesh(*_hull(corners))
+    assert SignedDistance(box).sheet is None
+    assert not fairfield.fit(box, "draft").report.warnings
+
+
+def _hull(points: Array) -> tuple[Array, Array]:
+    from scipy.spatial import ConvexHull
+
+    hull = ConvexHull(points * [1, 1, 1 / max(np.ptp(points[:, 2]), 1e-9)])
+    triangles = hull.simplices.copy()
+    a, b, c = points[triangles].transpose(1, 0, 2)
+    inward = (np.cross(b - a, c - a) * (a - points.mean(axis=0))).sum(axis=1) < 0
+    triangles[inward] = triangles[inward][:, ::-1]
+    return points, triangles
+
+
+def test_pieces_that_face_opposite_ways_and_touch_in_a_point_have_answers() -> None:
+    angle = np.radians([-50, -10, 10, 50])
+    around = np.stack([np.cos(angle), np.sin(angle), 0 * angle], axis=1)
+    mesh = fairfield.TriangleMesh(np.vstack([np.zeros(3), around]), [[0, 1, 2], [0, 4, 3]])
+    field = fairfield.fit(mesh, "draft")
+    assert np.isfinite(field.report.near_surface_error)
+    assert np.isfinite(field.module.base.values.numpy()).all()
+
+
+def test_a_strip_that_is_too_narrow_is_told() -> None:
+    along = np.linspace(-1, 1, 100)
+    vertices = np.column_stack(
+        [along.repeat(2), np.tile([-0.005, 0.005], 100), 0 * along.repeat(2)]
+    )
+    a = 2 * np.arange(99)
+    triangles = np.concatenate([[a, a + 2, a + 3], [a, a + 3, a + 1]], axis=1).T
+    field = fairfield.fit(fairfield.TriangleMesh(vertices, triangles), "draft")
+    with pytest.raises(fairfield.FairfieldError, match="narrower"):
+        fairfield.extract(field, 128)
+
+
 def test_a_small_hole_is_closed() -> None:
     vertices, triangles = icosphere(subdivisions=4)
     most = triangles[vertices[triangles][:, :, 2].mean(axis=1) < 0.95]
