@@ -10,6 +10,8 @@ from .client.environment import BackendKind, BackendUnavailable, EnvironmentStat
 from .sentences import draw_sentence
 from .session import Session
 
+WORTH_TELLING = 0.01
+"""Share of vertices that the mesh itself answers for, from which on it is told."""
 CLEAN = 3e-4
 """Scatter of the vertices, as a part of the half-extent, below which a mesh counts as clean."""
 
@@ -176,8 +178,8 @@ def _draw_report(layout: bpy.types.UILayout, context: bpy.types.Context, active:
             if report.noise < CLEAN
             else f"Noise of the mesh: {report.noise:.2%} of its half size"
         )
-        if report.from_mesh:
-            box.label(text=f"Better from the mesh itself: {report.from_mesh:.0%} of vertices")
+        if (report.from_mesh or 0) >= WORTH_TELLING:
+            box.label(text=f"From the mesh's own vertices: {report.from_mesh:.0%}")
         if report.noise_before is not None and report.noise_after is not None:
             box.label(
                 text=f"Refined: noise of normals {report.noise_before:.2g}° to "

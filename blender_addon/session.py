@@ -317,7 +317,7 @@ def _unanswered(work: Work) -> list[str]:
         return []
     return [
         f"{work.source.name}: {missing} of {len(work.source.points)} vertices have no answer, for "
-        "instance because no closed surface is near them; they are grey in the overlay."
+        "instance because the field's surface is not near them; they are grey in the overlay."
     ]
 
 

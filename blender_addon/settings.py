@@ -43,7 +43,8 @@ class FairfieldSettings(bpy.types.PropertyGroup):
     )
     smoothness: bpy.props.FloatProperty(
         name="Smoothness",
-        description="Multiplies the automatic scale; above 1 is smoother, below keeps more detail",
+        description="Multiplies the automatic scale: above 1 is smoother, and a clean mesh's own "
+        "vertices no longer answer; below 1 keeps more detail",
         default=1.0,
         min=0.1,
         max=10.0,

@@ -173,7 +173,7 @@ def _smooth(options: argparse.Namespace) -> int:
             "output": str(options.output),
         },
         f"{options.output}: {len(jets.value)} vertices, {jets.unanswered} without an answer, "
-        f"{jets.from_mesh.mean():.0%} from the mesh itself, which is the better source there",
+        f"{jets.from_mesh.mean():.0%} answered by the mesh's own vertices, which are closer there",
     )
     return 0
 

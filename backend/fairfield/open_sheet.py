@@ -157,7 +157,7 @@ class OpenSheet:
         return result
 
     def _at_rim(self, nearest: Array) -> tuple[Array, Array, NDArray[np.bool_]]:
-        """How far points of the sheet are from the rim (N,), normals there, and if they are on it."""
+        """How far points of the sheet are from the rim (N,), normals there, and which are on it."""
         squared, edge, foot = self._tree.squared_distance(
             self._vertices, self._edges, np.asfortranarray(nearest)
         )

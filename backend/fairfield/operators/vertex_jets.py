@@ -98,7 +98,7 @@ def vertex_jets(
         (V,) standard deviation per axis of what the field's were averaged over, in length.
     """
     # Vertices at the same place, as along seams, count once.
-    size = np.ptp(mesh.vertices, axis=0).max()
+    size = np.ptp(mesh.vertices, axis=0).max() or 1.0
     places, first, index = np.unique(
         mesh.vertices / size, axis=0, return_index=True, return_inverse=True
     )
