@@ -178,15 +178,13 @@ def _vertex_normals(mesh: TriangleMesh, rim: NDArray[np.int64]) -> Array:
     """Angle-weighted unit normals (V, 3) at the rim's vertices; 0 elsewhere, and where none is."""
     on_rim = np.zeros(len(mesh.vertices), np.bool_)
     on_rim[rim] = True
-    beside = mesh.triangles[on_rim[mesh.triangles].any(axis=1)]
-    corners = mesh.vertices[beside]
-    ahead, behind = np.roll(corners, -1, axis=1) - corners, np.roll(corners, 1, axis=1) - corners
-    across = np.cross(ahead[:, 0], behind[:, 0])
-    area = np.linalg.norm(across, axis=1, keepdims=True)
-    angles = np.arctan2(area, (ahead * behind).sum(axis=2))
+    beside = np.flatnonzero(on_rim[mesh.triangles].any(axis=1))
+    corners = mesh.triangles[beside].astype(np.int64)
+    angles = igl.internal_angles(mesh.vertices, corners)
+    normals = mesh.triangle_normals()[beside]
     total, weight = np.zeros_like(mesh.vertices), np.zeros(len(mesh.vertices))
-    np.add.at(total, beside, angles[:, :, None] * (across / area)[:, None])
-    np.add.at(weight, beside, angles)
+    np.add.at(total, corners, angles[:, :, None] * normals[:, None])
+    np.add.at(weight, corners, angles)
     length = np.linalg.norm(total, axis=1)
     clear = on_rim & (length > OPPOSED * weight)
     total[~clear] = 0
