@@ -58,10 +58,10 @@ def test_normals_by_autodiff_are_as_good_as_the_operator_s(
     report = tuned.report.finetuning
     assert report is not None
     assert report["handed_over"]
-    # The other fields follow the facets more closely than any smooth surface: the operator's own
-    # torus is at 4e-5 and 1.2e-4 half-extents.
-    least = (0.0, 0.0) if kind == "hash-grid" else (4e-5, 1.2e-4)
-    for name, smooth in zip(("distance_mean", "distance_99"), least, strict=True):
+    # A field that follows the facets is closer to them than any smooth surface can be: the exact
+    # sphere and torus are at 2.8e-5 and 3.3e-5 half-extents on average, the 99th percentile is
+    # 9e-5 and 1.2e-4, if they are shifted for the best.
+    for name, smooth in zip(("distance_mean", "distance_99"), (3.3e-5, 1.2e-4), strict=True):
         assert report["after"][name] < max(1.05 * report["before"][name], smooth)
     assert report["after"]["iou"] > 0.999
 
