@@ -39,6 +39,9 @@ MOVED_SHARE = 0.995
 enough for them."""
 NOISE_REACH = 3.0
 """The smoothed surface lies within so many standard deviations of the noise from the raw one."""
+BESIDES = 0.25
+"""Cells by which a patch's answer may differ from the raw field besides: patches are right to about
+as much between the nodes."""
 
 
 def extract(
@@ -226,7 +229,9 @@ def _smooth_band(
 ) -> None:
     """Replace the values near the surface by those of the smoothed field.
 
-    Where the patches have no answer the nodes are asked for one by one.
+    Where the patches have no answer the nodes are asked for one by one. So they are where it is
+    farther from the raw value than the surface moves about there: beyond an edge a patch goes on
+    into the void, and would leave a crumb of surface there.
     """
     cell = 2 / (len(volume) - 1)
     noise = NOISE_REACH * float(field.scale_map.noise[0])
@@ -237,9 +242,11 @@ def _smooth_band(
     answered = np.zeros(len(band), bool)
     if patches is not None:
         reach = 2 * away + MARGIN * cell
-        answered, values = patches.values_at_nodes(
+        answered, values, moved = patches.values_at_nodes(
             band, len(volume), reach, part(progress, 0.0, 0.5)
         )
+        change = np.abs(values - volume[tuple(band.T)])
+        answered &= change <= np.minimum(away, NOISE_REACH * moved + BESIDES * cell)
         volume[tuple(band[answered].T)] = values[answered]
     rest = band[~answered]
     rest = rest[np.abs(volume[tuple(rest.T)]) < noise + MARGIN * cell]

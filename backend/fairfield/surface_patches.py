@@ -141,8 +141,11 @@ class SurfacePatches:
         size: int,
         reach: float,
         progress: ProgressCallback = silent,
-    ) -> tuple[NDArray[np.bool_], Array]:
+    ) -> tuple[NDArray[np.bool_], Array, Array]:
         """Return where there is an answer (N,) and distances (N,) for (N, 3) nodes of a lattice.
+
+        The third, (N,), is how far the smoothed surface was from where it was looked for, as the
+        root mean square over the patches of each node.
 
         They are good enough to tell where a surface passes between the nodes: a patch counts with
         its second-order part only. That is a polynomial of the node's place on the lattice, so many
@@ -156,7 +159,7 @@ class SurfacePatches:
             How far from the surface answers are wanted.
         """
         cell = 2 / (size - 1)
-        totals = _Totals(len(nodes), 2)
+        totals = _Totals(len(nodes), 3)
         strides = np.array([size**2, size, 1])
         row_of = np.full(size**3, -1, np.int32)
         row_of[nodes @ strides] = np.arange(len(nodes))
@@ -195,11 +198,12 @@ class SurfacePatches:
                 row, owner, place = row[wanted], owner[wanted], place[wanted]
                 values = _product(distance[owners], powers)[owner, place]
                 weight = (1 - shares[owner, place]) ** 2
-                totals.add(row, weight, [values, values**2])
+                moved = self.moved[owners[owner]]
+                totals.add(row, weight, [values, values**2, moved**2])
             done += len(members)
-        value, square = totals.means
+        value, square, moved = totals.means
         agreeing = square - value**2 < (DISAGREEING_IN_CELLS * cell + self._noise) ** 2
-        return (totals.weight > ENOUGH) & agreeing, value
+        return (totals.weight > ENOUGH) & agreeing, value, np.sqrt(moved)
 
     def _add(self, totals: _Totals, row: Rows, owner: Rows, way: Array, share: Array) -> None:
         """Add what patches tell about points that lie a way (P, 3) from their middle.

@@ -44,7 +44,7 @@ def icosphere(radius: float = 1.0, subdivisions: int = 3) -> tuple[Array, NDArra
     inward = np.einsum("ni,ni->n", np.cross(b - a, c - a), a) < 0
     triangles[inward] = triangles[inward][:, ::-1]
     for _ in range(subdivisions):
-        vertices, triangles = _split(vertices, triangles)
+        vertices, triangles = split(vertices, triangles)
     return radius * vertices / np.linalg.norm(vertices, axis=1, keepdims=True), triangles
 
 
@@ -86,7 +86,7 @@ def angles_in_degrees(first: Array, second: Array) -> Array:
     return np.degrees(np.arccos(np.clip((first * second).sum(axis=1), -1, 1)))
 
 
-def _split(vertices: Array, triangles: NDArray[np.int64]) -> tuple[Array, NDArray[np.int64]]:
+def split(vertices: Array, triangles: NDArray[np.int64]) -> tuple[Array, NDArray[np.int64]]:
     """Each triangle into four."""
     edges = np.sort(
         np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])

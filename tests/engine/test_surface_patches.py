@@ -9,7 +9,9 @@ from conftest import SPHERE_CENTER
 from fairfield.extraction import extract_with_jets
 from fairfield.jets import Jets
 from fairfield.surface_patches import SurfacePatches, surface_patches
-from shapes import angles_in_degrees, edges_not_shared_by_two, torus
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+from shapes import angles_in_degrees, edges_not_shared_by_two, split, torus
 
 SCALE = 0.3
 """For the sphere of radius 3."""
@@ -55,12 +57,12 @@ def test_nodes_of_a_lattice_have_their_distance(sphere_field: fairfield.Field) -
     place = sphere_field.normalization
     exact = np.linalg.norm(place.from_cube(nodes * cell - 1) - SPHERE_CENTER, axis=1) - 3
     near = np.abs(exact) < 2 * cell * place.unit
-    answered, values = patches.values_at_nodes(nodes[near], size, 3 * cell)
+    answered, values, _ = patches.values_at_nodes(nodes[near], size, 3 * cell)
     assert answered.mean() > 0.99
     assert np.abs(values * place.unit - exact[near])[answered].max() < 0.1 * cell * place.unit
     # Far away nothing is made up.
     far = np.abs(exact) > 6 * cell * place.unit
-    answered, _ = patches.values_at_nodes(nodes[far], size, 3 * cell)
+    answered, *_ = patches.values_at_nodes(nodes[far], size, 3 * cell)
     assert not answered.any()
 
 
@@ -70,19 +72,41 @@ def test_there_are_no_patches_where_the_scale_is_finer_than_their_spacing(
     assert _patches(sphere_field, SCALE, 0.1) is None
 
 
-def test_two_sides_of_a_thin_wall_are_told_apart() -> None:
-    """A plate thinner than the disks are wide, extracted so that cells span half of it."""
-    x, y, thickness = 1.0, 0.8, 0.04
-    corners = np.array(
-        [[i * x, j * y, k * thickness / 2] for i in (-1, 1) for j in (-1, 1) for k in (-1, 1)]
-    )
+def _box(*half: float, splits: int) -> fairfield.TriangleMesh:
+    """A box from -half to half along each axis, each face split into 2 * 4^splits triangles."""
+    corners = np.array([[i, j, k] for i in (-1, 1) for j in (-1, 1) for k in (-1, 1)], float) * half
     triangles = np.array(
         [[0, 1, 3], [0, 3, 2], [4, 6, 7], [4, 7, 5], [0, 4, 5], [0, 5, 1]]
         + [[2, 3, 7], [2, 7, 6], [0, 2, 6], [0, 6, 4], [1, 5, 7], [1, 7, 3]]
     )
-    field = fairfield.fit(fairfield.TriangleMesh(corners, triangles), preset="draft")
+    for _ in range(splits):
+        corners, triangles = split(corners, triangles)
+    return fairfield.TriangleMesh(corners, triangles)
+
+
+def _components(mesh: fairfield.TriangleMesh) -> int:
+    count = len(mesh.vertices)
+    a, b, c = mesh.triangles.T
+    pairs = np.concatenate([a, b]), np.concatenate([b, c])
+    graph = coo_matrix((np.ones(2 * len(a)), pairs), (count, count))
+    return int(connected_components(graph, directed=False)[0])
+
+
+@pytest.mark.parametrize("half", [(1.0, 1.0, 1.0), (1.0, 0.8, 0.08)], ids=["cube", "plate"])
+def test_no_crumbs_are_left_beside_edges(half: tuple[float, float, float]) -> None:
+    field = fairfield.fit(_box(*half, splits=4), preset="draft")
+    mesh, _ = extract_with_jets(field, 96, "auto")
+    assert edges_not_shared_by_two(mesh.triangles) == 0
+    assert _components(mesh) == 1
+
+
+def test_two_sides_of_a_thin_wall_are_told_apart() -> None:
+    """A plate thinner than the disks are wide, extracted so that cells span half of it."""
+    x, y, thickness = 1.0, 0.8, 0.04
+    field = fairfield.fit(_box(x, y, thickness / 2, splits=0), preset="draft")
     mesh, jets = extract_with_jets(field, 128, scale=0.03)
     assert edges_not_shared_by_two(mesh.triangles) == 0
+    assert _components(mesh) == 1
     inner = (np.abs(mesh.vertices) < [x - 0.15, y - 0.15, np.inf]).all(axis=1)
     height, upward = mesh.vertices[inner, 2], jets.normals[inner, 2]
     assert np.abs(np.abs(height) - thickness / 2).max() < 2e-3
@@ -97,7 +121,9 @@ def test_extraction_from_patches_is_as_accurate_as_asking_everywhere() -> None:
     ring = 0.68 * mesh.vertices * [1, 1, 0]
     ring /= np.linalg.norm(mesh.vertices[:, :2], axis=1, keepdims=True)
     across = mesh.vertices - ring
-    exact = across / np.linalg.norm(across, axis=1, keepdims=True)
+    radius = np.linalg.norm(across, axis=1)
+    exact = across / radius[:, None]
+    assert np.abs(radius - 0.26).mean() < 1e-4
     around = np.linalg.norm(mesh.vertices[:, :2], axis=1)
     curvature = (1 / 0.26 + (around - 0.68) / 0.26 / around) / 2
     errors = [angles_in_degrees(each.normals, exact).mean() for each in (jets, asked)]
