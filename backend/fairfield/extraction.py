@@ -40,8 +40,8 @@ enough for them."""
 NOISE_REACH = 3.0
 """The smoothed surface lies within so many standard deviations of the noise from the raw one."""
 BESIDES = 0.25
-"""Cells by which a patch's answer may differ from the raw field besides, by trial: less has too many
-nodes asked one by one, more leaves crumbs beside edges."""
+"""Cells by which a patch's answer may differ from the raw field besides, by trial: less has too
+many nodes asked one by one, more leaves crumbs beside edges."""
 
 
 def extract(
@@ -187,8 +187,8 @@ def _marching_cubes(
     progress(Progress(0.0, "Extracting the surface"))
     if not volume.min() < 0 < volume.max():
         raise FairfieldError(
-            "The field has no surface to extract: its mesh may enclose no volume. Close the mesh, or "
-            "give it thickness, and fit it again."
+            "The field has no surface to extract: its mesh may enclose no volume. Close the mesh, "
+            "or give it thickness, and fit it again."
         )
     vertices, triangles, _, _ = marching_cubes(
         volume, level=0.0, gradient_direction="descent", allow_degenerate=False
