@@ -451,6 +451,8 @@ def serve() -> int:
 def _table(arrays: Arrays, name: str) -> NDArray:
     if name not in arrays:
         raise RefusedRequest(wire.INVALID_PARAMS, f"The array {name!r} is missing.")
+    if arrays[name].ndim == 0:
+        raise RefusedRequest(wire.INVALID_PARAMS, f"The array {name!r} is a single number.")
     return arrays[name]
 
 

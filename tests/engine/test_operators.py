@@ -122,6 +122,12 @@ def test_every_operator_answers_row_by_row(sphere_field: fairfield.Field, operat
     assert np.median(angles_in_degrees(jets.normals, directions)[answered]) < 15
 
 
+def test_a_point_too_far_to_be_measured_has_no_answer(sphere_field: fairfield.Field) -> None:
+    points = np.array([SPHERE_CENTER + [0, 0, 3.0], [0, 1e210, 0]])
+    jets = fairfield.smooth(sphere_field, points)
+    assert np.isnan(jets.mean_curvature).tolist() == [False, True]
+
+
 @pytest.mark.parametrize("scale", [0, -1, "coarse", np.nan, np.inf, 1e9, 1e-12])
 def test_impossible_scales_are_refused(sphere_field: fairfield.Field, scale) -> None:
     with pytest.raises(SettingError, match="scale"):

@@ -228,6 +228,11 @@ def test_wrong_requests_are_refused_and_the_backend_lives(
     assert "\n" not in refusal["message"]
 
 
+def test_a_single_number_is_no_table_of_points(fitted: Client) -> None:
+    refusal = fitted.fail("smooth", {"field": "ball"}, points=np.array(0.0))
+    assert refusal["code"] == wire.INVALID_PARAMS
+
+
 def test_bad_meshes_are_refused_in_the_gate_s_words(fitted: Client) -> None:
     vertices = np.array([[0, 0, 0], [1, 0, 0], [np.nan, 1, 0]])
     refusal = fitted.fail(

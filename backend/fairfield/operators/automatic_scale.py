@@ -156,6 +156,8 @@ class ScaleMap:
         count = min(INTERPOLATED, len(self.points))
         distance, nearest = self._tree.query(points, k=count)
         distance, nearest = distance.reshape(-1, count), nearest.reshape(-1, count)
+        # From too far off to be squared the tree finds none, and names one that is not there.
+        nearest = np.minimum(nearest, len(self.points) - 1)
         weights = np.exp(-2 * (distance / (distance[:, -1:] + 1e-12)) ** 2)
         # A probe on the other side of a thin wall has another normal, and no say.
         normals = self.normals[nearest]  # [N, k, 3]
