@@ -158,6 +158,7 @@ class ScaleMap:
         distance, nearest = distance.reshape(-1, count), nearest.reshape(-1, count)
         # From too far off to be squared the tree finds none, and names one that is not there.
         nearest = np.minimum(nearest, len(self.points) - 1)
+        distance = np.where(np.isfinite(distance), distance, 1.0)
         weights = np.exp(-2 * (distance / (distance[:, -1:] + 1e-12)) ** 2)
         # A probe on the other side of a thin wall has another normal, and no say.
         normals = self.normals[nearest]  # [N, k, 3]
