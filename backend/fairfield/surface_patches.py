@@ -18,7 +18,6 @@ spacing, there is no answer: there the operator itself is to be asked.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,7 +27,7 @@ from scipy.spatial import cKDTree
 
 from .evaluation import Evaluator
 from .operators.differentiation import Scale, scales, surface_offset
-from .operators.polynomial import monomial_exponents
+from .operators.polynomial import derivative_matrix, monomial_exponents, monomials
 from .operators.tangent import DEGREE, LEAST_RISE, TangentPatch, tangent_patch
 from .progress import Progress, ProgressCallback, part, silent
 from .threads import one_torch_thread, thread_count
@@ -376,7 +375,12 @@ class _Quartics:
         polynomial[:, 0] -= middle
         powers = scale[:, None] ** -np.repeat([0.0, 1, 1, 2, 2, 2], _ENDS)
         return cls(
-            frame, _product(polynomial, _derivatives()) * powers, middle, curvature, slope, scale
+            frame,
+            _product(polynomial, derivative_matrix(2, DEGREE)) * powers,
+            middle,
+            curvature,
+            slope,
+            scale,
         )
 
     def __getitem__(self, rows: Rows) -> _Quartics:
@@ -430,11 +434,11 @@ class _Quartics:
     def _on_disk(self, owner: Rows, at: Array) -> tuple[Array, Array, Array]:
         """Distances (P,), slopes (2, P) and second derivatives (3, P) at places (2, P) on disks."""
         terms = self.terms[owner]
-        monomials = _monomials(at / self.scale[owner])
+        table = monomials(at / self.scale[owner], DEGREE)
         values = []
         start = 0
         for count in _ENDS:
-            values.append(np.einsum("nm,mn->n", terms[:, start : start + count], monomials[:count]))
+            values.append(np.einsum("nm,mn->n", terms[:, start : start + count], table[:count]))
             start += count
         rise, first, second = values[0], np.stack(values[1:3]), np.stack(values[3:])
         # The polynomial is e + k e^2 / 2 where e is what is wanted, and k = at^T K at / |at|^2.
@@ -508,28 +512,3 @@ def _product(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
     """Of two matrices, by one thread: with more the last bits would depend on their number."""
     with one_torch_thread():
         return (torch.from_numpy(first) @ torch.from_numpy(second)).numpy()
-
-
-def _monomials(at: Array) -> Array:
-    """(15, P) at (2, P) places, in the order of `monomial_exponents`."""
-    monomials = np.ones((_TERMS[0], at.shape[1]))
-    for index, exponent in enumerate(monomial_exponents(2, DEGREE)):
-        for axis, power in enumerate(exponent):
-            for _ in range(power):
-                monomials[index] *= at[axis]
-    return monomials
-
-
-@lru_cache
-def _derivatives() -> Array:
-    """The matrix (15, 53) from a polynomial to itself, its 2 first and 3 second derivatives."""
-    exponents = monomial_exponents(2, DEGREE)
-    row = {tuple(exponent): index for index, exponent in enumerate(exponents)}
-    along = np.zeros((2, len(exponents), len(exponents)))
-    for index, exponent in enumerate(exponents):
-        for axis in np.flatnonzero(exponent):
-            lower = exponent - np.eye(2, dtype=int)[axis]
-            along[axis, index, row[tuple(lower)]] = exponent[axis]
-    first = [along[i][:, : _TERMS[1]] for i in range(2)]
-    second = [(along[i] @ along[j])[:, : _TERMS[2]] for i in range(2) for j in range(i, 2)]
-    return np.concatenate([np.eye(len(exponents)), *first, *second], axis=1)

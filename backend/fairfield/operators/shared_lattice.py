@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .polynomial import Stencil, least_squares, monomial_exponents
+from .polynomial import Stencil, derivative_matrix, least_squares, monomial_exponents, monomials
 
 Array = NDArray[np.float64]
 Values = Callable[[NDArray[Any]], NDArray[np.float32]]
@@ -123,31 +123,19 @@ def _least_squares() -> Array:
     """
     places = SPACING * _neighbourhood()
     exponents = monomial_exponents(3, DEGREE)
-    row = {tuple(exponent): index for index, exponent in enumerate(exponents)}
     root = np.exp(-(places**2).sum(axis=1, keepdims=True) / 4)
     table = np.prod(places[:, None] ** exponents, axis=2)
     fit = root * np.linalg.pinv(root * table).T
-    along = np.zeros((3, len(exponents), len(exponents)))
-    for index, exponent in enumerate(exponents):
-        for axis in np.flatnonzero(exponent):
-            lower = exponent - np.eye(3, dtype=int)[axis]
-            along[axis, index, row[tuple(lower)]] = exponent[axis]
-    first = [along[i][:, : _TERMS[1]] for i in range(3)]
-    second = [(along[i] @ along[j])[:, : _TERMS[2]] for i in range(3) for j in range(i, 3)]
-    return fit @ np.concatenate([np.eye(len(exponents)), *first, *second], axis=1)
+    return fit @ derivative_matrix(3, DEGREE)
 
 
 def _values_at(polynomials: Array, at: Array) -> Array:
     """Value, gradient and half of the Hessian, (N, 10), of polynomials (N, 155) at (N, 3)."""
-    monomials = np.ones((_TERMS[0], len(at)))
-    for index, exponent in enumerate(monomial_exponents(3, DEGREE)):
-        for axis, power in enumerate(exponent):
-            for _ in range(power):
-                monomials[index] *= at[:, axis]
+    table = monomials(at.T, DEGREE)
     ends = np.cumsum(np.repeat(_TERMS, [1, 3, 6]))
     return np.stack(
         [
-            np.einsum("nm,mn->n", polynomials[:, end - terms : end], monomials[:terms])
+            np.einsum("nm,mn->n", polynomials[:, end - terms : end], table[:terms])
             for end, terms in zip(ends, np.repeat(_TERMS, [1, 3, 6]), strict=True)
         ],
         axis=1,
