@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from ..layout import AdamStep
-from .options import ZERO, Floats, Index, Indices, inlined
+from .options import ZERO, Floats, Index, Indices, called, inlined
 
 _RUN = np.uint64(16)  # numbers in a 64-byte cache line
 _NOTHING = np.uint32(0)
@@ -28,7 +28,7 @@ def adam_update(
     return parameter - adam.rate * first / root, first, second
 
 
-@inlined
+@called
 def adam_sparse(
     parameters: Floats,
     gradient: Floats,

@@ -11,11 +11,11 @@ import numpy as np
 
 from ..layout import DecoderArrays
 from .operations import apply_layer
-from .options import FOUR, LANES, ONE, THREE, TWO, ZERO, Floats, Index, inlined
+from .options import FOUR, LANES, ONE, THREE, TWO, ZERO, Floats, Index, called
 from .workspace import Workspace
 
 
-@inlined
+@called
 def add_layer_gradient(
     inputs: Floats, upstream: Floats, weight_gradient: Floats, bias_gradient: Floats
 ) -> None:
@@ -74,7 +74,7 @@ def add_layer_gradient(
         bias_gradient[j] += total
 
 
-@inlined
+@called
 def mask_inactive(hidden: Floats, gradient: Floats) -> None:
     """Clear the gradient, (J, BLOCK), where the ReLU's output was not positive."""
     zero = np.float32(0)
@@ -83,7 +83,7 @@ def mask_inactive(hidden: Floats, gradient: Floats) -> None:
             gradient[j, i] = gradient[j, i] if hidden[j, i] > zero else zero
 
 
-@inlined
+@called
 def apply_output(weight: Floats, bias: Floats, hidden: Floats, values: Floats) -> None:
     """values[i] = weight . hidden[:, i] + bias, for one channel."""
     for i in range(LANES):
@@ -97,7 +97,7 @@ def apply_output(weight: Floats, bias: Floats, hidden: Floats, values: Floats) -
             )
 
 
-@inlined
+@called
 def decode_block(
     decoder: DecoderArrays, encoded: Floats, hidden1: Floats, hidden2: Floats, values: Floats
 ) -> None:
@@ -113,7 +113,7 @@ def decode_block(
         apply_output(decoder.output_weight, decoder.output_bias, hidden2, values)
 
 
-@inlined
+@called
 def weighted_absolute_error(
     values: Floats,
     targets: Floats,
@@ -142,7 +142,7 @@ def weighted_absolute_error(
     return total
 
 
-@inlined
+@called
 def output_gradient(
     hidden: Floats,
     upstream: Floats,
@@ -167,7 +167,7 @@ def output_gradient(
         weight_gradient[j] += total
 
 
-@inlined
+@called
 def decoder_gradient(
     decoder: DecoderArrays,
     block: Workspace,

@@ -11,7 +11,7 @@ import numpy as np
 from ...fields.hash_grid import HASH_PRIMES
 from ..layout import LevelArrays
 from .operations import add_to_row, interpolate, prefetch_row
-from .options import LANES, POINTS_PER_CALL, TWO, ZERO, Floats, Index, Indices, inlined
+from .options import LANES, POINTS_PER_CALL, TWO, ZERO, Floats, Index, Indices, called, inlined
 
 _STEP = np.uint64(POINTS_PER_CALL)
 _CACHED_ROWS = 1 << 17  # a gradient of so many rows, 1 MiB, fits the second-level cache
@@ -21,7 +21,7 @@ _PRIME_Y = np.uint32(HASH_PRIMES[1])
 _PRIME_Z = np.uint32(HASH_PRIMES[2])
 
 
-@inlined
+@called
 def load_block(points: Floats, first: Index, count: Index, unit: Floats, taint: Floats) -> None:
     """Bring points first to first + count into the unit cube; pad the block with its centre.
 
@@ -152,7 +152,7 @@ def locate_corners(
         hashed_rows(unit, scale, size, rows)
 
 
-@inlined
+@called
 def encode_block(
     levels: LevelArrays,
     table: Floats,
@@ -161,25 +161,16 @@ def encode_block(
     weights: Floats,
     encoded: Floats,
 ) -> None:
-    """Encode a block: (2 * levels, BLOCK) features from unit coordinates (3, BLOCK).
-
-    `rows` and `weights`, (2, 8, BLOCK), take turns: while one level is interpolated, the rows of
-    the next are on their way from memory.
-    """
-    count = levels.scale.shape[0]
-    locate_corners(levels, 0, unit, rows[0], weights[0])
-    for level in range(count):
-        here, ahead = level & 1, 1 - (level & 1)
-        if level + 1 < count:
-            locate_corners(levels, level + 1, unit, rows[ahead], weights[ahead])
-            prefetch_rows(table, np.uint64(levels.offset[level + 1]), rows[ahead])
+    """Encode a block: (2 * levels, BLOCK) features from unit coordinates (3, BLOCK)."""
+    for level in range(levels.scale.shape[0]):
+        locate_corners(levels, level, unit, rows, weights)
         features = encoded[2 * level : 2 * level + 2]
         offset = np.uint64(levels.offset[level])
         for start in range(ZERO, LANES, _STEP):
-            interpolate(table, offset, rows[here], weights[here], start, features)
+            interpolate(table, offset, rows, weights, start, features)
 
 
-@inlined
+@called
 def prefetch_rows(table: Floats, row_offset: Index, rows: Indices) -> None:
     """Prefetch the corners on the low side of x; their neighbours mostly share the cache line."""
     for corner in range(ZERO, np.uint64(8), TWO):
@@ -198,7 +189,7 @@ def scatter_block(gradient: Floats, rows: Indices, weights: Floats, upstream: Fl
             add_to_row(gradient, row, weights[corner, i], first, second)
 
 
-@inlined
+@called
 def scatter_level(
     levels: LevelArrays,
     level: int,

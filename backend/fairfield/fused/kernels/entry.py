@@ -13,11 +13,11 @@ from .adam import adam_sparse, adam_update
 from .decoding import decode_block, decoder_gradient, weighted_absolute_error
 from .encoding import encode_block, load_block, scatter_level
 from .lattice import interpolate_lattice
-from .options import BLOCK, LANES, ZERO, Floats, Index, Indices, entry_point, inlined
-from .workspace import Workspace, new_workspace
+from .options import BLOCK, LANES, ZERO, Floats, Index, Indices, called, entry_point
+from .workspace import Workspace, new_corners, new_workspace
 
 
-@inlined
+@called
 def points_in_block(block: int, total: int) -> Index:
     """Number of points of a block: BLOCK, or fewer in the last one."""
     return np.uint64(min(BLOCK, total - block * BLOCK))
@@ -146,7 +146,7 @@ def backward_groups(
             go_back(decoder, work, upstream_values, gradient, upstream, block)
 
 
-@inlined
+@called
 def go_forward(
     points: Floats,
     first: Index,
@@ -165,7 +165,7 @@ def go_forward(
         work.values[i] += work.taint[i]
 
 
-@inlined
+@called
 def go_back(
     decoder: DecoderArrays,
     work: Workspace,
@@ -180,7 +180,7 @@ def go_back(
         upstream[level, block] = work.encoded_gradient[2 * level : 2 * level + 2]
 
 
-@inlined
+@called
 def group_gradient(gradients: DecoderArrays, group: int) -> DecoderArrays:
     """Return one group's arrays, cleared."""
     gradients.input_weight[group] = 0
@@ -230,8 +230,7 @@ def update_levels(
         (rows of the largest level, 2) float32 of zeros, and the same memory flat as uint32; zeros
         again afterwards.
     """
-    rows = np.empty((8, BLOCK), np.uint32)
-    weights = np.empty((8, BLOCK), np.float32)
+    rows, weights = new_corners()
     flat_gradient = gradient.reshape(-1)
     for level in range(levels.scale.shape[0] - 1 - first_level, -1, -stride):
         scatter_level(levels, level, unit, upstream, rows, weights, gradient)
@@ -250,8 +249,7 @@ def update_levels(
 @entry_point
 def table_gradient(levels: LevelArrays, unit: Floats, upstream: Floats, gradient: Floats) -> None:
     """Add up the gradient of the whole table, (rows, 2), which the caller has cleared."""
-    rows = np.empty((8, BLOCK), np.uint32)
-    weights = np.empty((8, BLOCK), np.float32)
+    rows, weights = new_corners()
     for level in range(levels.scale.shape[0]):
         first = levels.offset[level]
         last = first + levels.size[level]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...fields.coarse_grid import SUPPORT
-from .options import BLOCK, LANES, ONE, THREE, TWO, ZERO, Floats, Indices, inlined
+from .options import BLOCK, LANES, ONE, THREE, TWO, ZERO, Floats, Indices, called
 
 _HALF = np.float32(0.5)
 _UNIT = np.float32(1)
@@ -19,7 +19,7 @@ _FIVEFOLD = np.float32(5)
 _SUPPORT = np.uint64(SUPPORT)
 
 
-@inlined
+@called
 def interpolate_lattice(lattice: Floats, unit: Floats, values: Floats) -> None:
     """Values (BLOCK,) at unit coordinates (3, BLOCK), of a lattice (n, n, n) over the unit cube."""
     nodes = np.uint32(lattice.shape[0])
@@ -49,7 +49,7 @@ def interpolate_lattice(lattice: Floats, unit: Floats, values: Floats) -> None:
         )
 
 
-@inlined
+@called
 def place_on_axis(unit: Floats, nodes: np.uint32, first: Indices, weights: Floats) -> None:
     """First node (BLOCK,) and weights (SUPPORT, BLOCK) along one axis."""
     scale = np.float32(nodes - np.uint32(1))

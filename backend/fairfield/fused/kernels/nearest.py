@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .options import Doubles, entry_point, inlined
+from .options import Doubles, called, entry_point
 
 WIDTH = 16
 """Triangles of a leaf, and children of a node; fewer, and LLVM does not vectorise the loops."""
@@ -125,14 +125,14 @@ def nearest_points(
         nearest_on_triangle(leaves[leaf, :, lane], x, y, z, nearest[query])
 
 
-@inlined
+@called
 def clamped(share: float) -> float:
     """Return the share within 0 to 1; NaN, from an edge too short to be squared, becomes 0."""
     share = share if share > 0.0 else 0.0
     return share if share < 1.0 else 1.0
 
 
-@inlined
+@called
 def squared_distances(leaf: Doubles, x: float, y: float, z: float, squares: Doubles) -> None:
     """Squared distances, (WIDTH,), to the triangles of a leaf, (TRIANGLE, WIDTH).
 
@@ -172,7 +172,7 @@ def squared_distances(leaf: Doubles, x: float, y: float, z: float, squares: Doub
         squares[k] = edges if edges < square else square
 
 
-@inlined
+@called
 def squared_distances_of_boxes(
     boxes: Doubles, x: float, y: float, z: float, squares: Doubles
 ) -> None:
@@ -184,13 +184,13 @@ def squared_distances_of_boxes(
         squares[k] = (dx * dx + dy * dy + dz * dz) * A_LITTLE_LESS
 
 
-@inlined
+@called
 def larger(first: float, second: float) -> float:
     """Return the larger one, in a form that vectorises."""
     return first if first > second else second
 
 
-@inlined
+@called
 def nearest_on_triangle(triangle: Doubles, x: float, y: float, z: float, nearest: Doubles) -> None:
     """Write the nearest point, (3,), of one triangle, (TRIANGLE,): of those that are considered
     in `squared_distances` the nearest one."""
@@ -219,7 +219,7 @@ def nearest_on_triangle(triangle: Doubles, x: float, y: float, z: float, nearest
                 nearest[0], nearest[1], nearest[2] = x - dx, y - dy, z - dz
 
 
-@inlined
+@called
 def dot(first: tuple[float, float, float], second: tuple[float, float, float]) -> float:
     """Scalar product."""
     return first[0] * second[0] + first[1] * second[1] + first[2] * second[2]

@@ -32,9 +32,18 @@ _FAST = {"reassoc", "contract", "arcp", "nsz", "afn"}
 _OPTIONS: Any = {"nogil": True, "error_model": "numpy", "fastmath": _FAST}
 
 
-def inlined(function: Function) -> Function:
-    """Decorate a function that only other kernels call."""
+def called(function: Function) -> Function:
+    """Decorate a function that other kernels call once or a few times for a block."""
     return njit(**_OPTIONS)(function)
+
+
+def inlined(function: Function) -> Function:
+    """Decorate a function that other kernels call for each level, or more often.
+
+    A call counts references to every array among its arguments, which costs as much as finding the
+    corners of a block. Inlining everything would double the time that compiling takes.
+    """
+    return njit(forceinline=True, **_OPTIONS)(function)
 
 
 def entry_point(function: Function) -> Function:

@@ -15,14 +15,14 @@ from .options import (
     Floats,
     Index,
     Indices,
-    inlined,
+    called,
 )
 
 _STEP = np.uint64(POINTS_PER_CALL)
 _CORNERS = np.uint64(8)
 
 
-@inlined
+@called
 def interpolate(
     table: Floats, row_offset: Index, rows: Indices, weights: Floats, start: Index, features: Floats
 ) -> None:
@@ -56,7 +56,7 @@ def interpolate(
         features[1, point] = second
 
 
-@inlined
+@called
 def add_to_row(
     table: Floats, row: Index, weight: np.float32, first: np.float32, second: np.float32
 ) -> None:
@@ -65,12 +65,12 @@ def add_to_row(
     table[row, 1] += weight * second
 
 
-@inlined
+@called
 def prefetch_row(table: Floats, row: Index) -> None:
     """Announce that a row, uint64, of a (rows, 2) float32 table is needed soon: here, nothing."""
 
 
-@inlined
+@called
 def apply_layer(
     weight: Floats, bias: Floats, inputs: Floats, outputs: Floats, rectify: bool
 ) -> None:

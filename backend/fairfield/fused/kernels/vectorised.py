@@ -14,7 +14,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from .options import FOUR, LANES, POINTS_PER_CALL, ZERO, Floats, inlined
+from .options import FOUR, LANES, POINTS_PER_CALL, ZERO, Floats, called
 
 _CORNERS = 8
 _OUTPUTS = int(FOUR)
@@ -177,7 +177,7 @@ def _emit_prefetch(context: Any, builder: Any, signature: Any, arguments: Any) -
     return context.get_dummy_value()
 
 
-@inlined
+@called
 def apply_layer(
     weight: Floats, bias: Floats, inputs: Floats, outputs: Floats, rectify: bool
 ) -> None:
