@@ -4,8 +4,8 @@
 
 All contestants run in one process and take turns, so that other load on the machine meets them
 alike; the figures are medians over the rounds, and ratios are medians of the rounds' own ratios.
-Each turn starts with a pause and a call that does not count: torch's threads go on spinning for a
-while after its turn, which would slow down whoever comes next, and find their caches filled.
+A turn lasts half a second at least, as a fit does: in a few milliseconds one would measure how
+torch's threads go on spinning after their own turn, and caches and clocks that they left.
 """
 
 from __future__ import annotations
@@ -33,8 +33,7 @@ CONFIGURATIONS = {
 }
 TRAINING_BATCH = 1 << 14
 EVALUATION_BATCH = 1 << 18
-STEPS_PER_TURN = 5  # in a fit, a step finds the caches as its own predecessor left them
-PAUSE = 0.2  # seconds; OpenMP's threads sleep long before
+TURN = 0.5  # seconds
 EVALUATION_CHUNK = 1 << 14  # plain torch is fastest in chunks of about this size
 BASELINE = "torch"
 RATE = 1e-3
@@ -103,17 +102,16 @@ def contestants(config: FieldConfig, threads: int, compiled: bool) -> dict[str, 
     return {"training": training, "evaluation": evaluation}
 
 
-def interleaved_seconds(works: dict[str, Work], rounds: int, calls: int) -> dict[str, list[float]]:
-    """Let the functions take turns; return the seconds of each turn, but the first."""
+def interleaved_seconds(works: dict[str, Work], rounds: int) -> dict[str, list[float]]:
+    """Let the functions take turns; return the seconds of a call in each turn, but the first."""
     seconds: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(rounds + 1):
         for name, work in works.items():
-            time.sleep(PAUSE)
-            work()
-            start = time.perf_counter()
-            for _ in range(calls):
+            calls, start = 0, time.perf_counter()
+            while (elapsed := time.perf_counter() - start) < TURN:
                 work()
-            seconds[name].append(time.perf_counter() - start)
+                calls += 1
+            seconds[name].append(elapsed / calls)
     return {name: values[1:] for name, values in seconds.items()}
 
 
@@ -121,9 +119,8 @@ def measure(config: FieldConfig, threads: int, rounds: int, compiled: bool) -> d
     """Return throughput in million points a second, and its ratio to plain torch."""
     result: dict[str, Any] = {}
     for task, works in contestants(config, threads, compiled).items():
-        calls = STEPS_PER_TURN if task == "training" else 1
-        points = calls * TRAINING_BATCH if task == "training" else EVALUATION_BATCH
-        seconds = interleaved_seconds(works, rounds, calls)
+        points = TRAINING_BATCH if task == "training" else EVALUATION_BATCH
+        seconds = interleaved_seconds(works, rounds)
         result[task] = {
             name: {
                 "million_points_per_second": points / statistics.median(values) / 1e6,
