@@ -67,7 +67,7 @@ FINAL_LEARNING_RATE = 0.02
 DEVIATION = 0.004
 """Standard deviation of the points from the surface, per axis (cube units)."""
 DIFFERENCE = 2e-4
-"""Step of the differences (cube units): a twentieth of the finest cell of "standard"."""
+"""Step of the differences (cube units): a fortieth of the finest cell of "standard"."""
 VALUE_LENGTH = 0.004
 """An error of the value by this length (cube units) costs as much as a radian of direction."""
 SURFACE_RESOLUTION = 96

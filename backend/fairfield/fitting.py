@@ -152,7 +152,7 @@ PRESETS = {
         batches=128,
         probes=1 << 13,
         plans={
-            "hash-grid": Plan(_grid("hash-grid", 6, 48, 512, 64, 17), 360, decoder_rate=2e-3),
+            "hash-grid": Plan(_grid("hash-grid", 6, 48, 256, 64, 17), 360, decoder_rate=2e-3),
             "dense-grid": Plan(_grid("dense-grid", 4, 32, 160, 64), 360, decoder_rate=2e-3),
             "tri-plane": Plan(_tri_plane(32, 128, 3, 64), 200, 3e-3, 1e-3),
             "siren": Plan(_siren(128, 3, 64), 150, 1e-3, 1e-3),
@@ -164,7 +164,7 @@ PRESETS = {
         batches=384,
         probes=1 << 13,
         plans={
-            "hash-grid": Plan(_grid("hash-grid", 8, 48, 1024, 96, 19), 1500),
+            "hash-grid": Plan(_grid("hash-grid", 8, 64, 400, 96, 18), 1500),
             "dense-grid": Plan(_grid("dense-grid", 5, 48, 192, 96), 1500),
             "tri-plane": Plan(_tri_plane(32, 128, 3, 96), 1000, 3e-3, 1e-3),
             "siren": Plan(_siren(256, 3, 96), 1000, 1e-3, 1e-3),
