@@ -43,7 +43,7 @@ def test_exact_vertices_answer_themselves() -> None:
     largest = np.linalg.eigvalsh(jets.hessians)[:, -1]
     np.testing.assert_allclose(largest, 1 / 0.26, rtol=2e-3)
     along = np.einsum("nij,nj->ni", jets.hessians, jets.normals)
-    assert np.abs(along).max() < 1e-9
+    assert np.abs(along).max() < 1e-4
     assert np.abs(jets.height).max() < 1e-5
 
 
