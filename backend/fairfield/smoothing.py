@@ -72,8 +72,8 @@ def smooth(
 
     Give the mesh that the field was fitted to for answers at its vertices that are no worse than
     the mesh's own: where its vertices turn out to be closer to the surface than the field is, as
-    they are without noise, the answer comes from a polynomial through them. So it is at automatic
-    scale, unless `scale_factor` asks for more smoothing.
+    they are without noise, the answer comes from a polynomial through them, or is the mean of the
+    facets' normals. So it is at automatic scale, unless `scale_factor` asks for more smoothing.
 
     The foot point is reached by Newton steps along the fitted gradient. A point that was as good
     as there is not measured again; from a mesh's own vertices one step is enough, and the few that

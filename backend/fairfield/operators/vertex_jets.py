@@ -60,10 +60,12 @@ TOLD = (0.4, 0.5)
 in full. On terraces it is a tenth, here and there a half."""
 IN_ONE_PLANE = (0.6, 0.8)
 """The same for lying in one plane. A terrace is one too, but a field averages over several."""
-LESS = (0.6, 0.9)
+LESS = (0.5, 0.8)
 """Error of a polynomial over that of the others up to which it is taken, and from which on not."""
 NO_MORE = (0.9, 1.0)
 """The same for facets' normals over the field's."""
+CLOSE = (0.01, 0.03)
+"""Error in radians up to which a polynomial that is not taken is good for the curvature."""
 UNNOTICED = 1e-4
 """An error in radians that is none."""
 FLAT = 1e-10
@@ -139,7 +141,9 @@ def vertex_jets(
     no_more = _falling(of_facets / of_field, NO_MORE)
     polynomial = believed * less * np.maximum(clear, no_more)
     facets = believed * (1 - less) * no_more
-    hessian = np.maximum(polynomial, believed * less_than_field * clear)  # facets have none
+    # Facets have no curvature: the polynomial's may do where theirs are the better normals.
+    close = _falling(of_polynomial, CLOSE)
+    hessian = np.maximum(polynomial, believed * less_than_field * clear * close)
     normals = polynomial[:, None] * fits.normals + facets[:, None] * across
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-300)
     share = polynomial + facets
