@@ -72,8 +72,8 @@ def smooth(
 
     Give the mesh that the field was fitted to for answers at its vertices that are no worse than
     the mesh's own: where its vertices turn out to be closer to the surface than the field is, as
-    they are without noise, the answer comes from a polynomial through them. So it is at automatic
-    scale, unless `scale_factor` asks for more smoothing.
+    they are without noise, the answer comes from a polynomial through them, or is the mean of the
+    facets' normals. So it is at automatic scale, unless `scale_factor` asks for more smoothing.
 
     The foot point is reached by Newton steps along the fitted gradient. A point that was as good
     as there is not measured again; from a mesh's own vertices one step is enough, and the few that
@@ -149,12 +149,13 @@ def _with_the_mesh(
     """The answer at a mesh's vertices, mixed with what the vertices around tell."""
     own = vertex_jets(mesh, answer.normals, answer.scale, progress)
     # A vertex that lies elsewhere than the field's surface is none of the mesh that was fitted.
-    share = np.where(np.abs(answer.deviation) <= own.radius, own.share, 0.0)
-    rows = np.flatnonzero(share)
-    weight = share[rows]
+    near = np.abs(answer.deviation) <= own.radius
+    share, hessian_share = own.share * near, own.hessian_share * near
+    rows = np.flatnonzero(share + hessian_share)
     norm = answer.gradient_norm[rows, None]
 
-    def mixed(of_all: Array, of_field: Array, of_mesh: Array) -> Array:
+    def mixed(of_all: Array, of_field: Array, of_mesh: Array, share: Array = share) -> Array:
+        weight = share[rows]
         table = of_all.copy()
         table[rows] = (of_field.T * (1 - weight) + of_mesh[rows].T * weight).T
         return table
@@ -163,7 +164,9 @@ def _with_the_mesh(
     return SurfaceJets(
         value=mixed(answer.value, answer.value[rows], np.zeros(len(share))),
         gradient=mixed(answer.gradient, answer.gradient[rows] / norm, own.normals),
-        hessian=mixed(answer.hessian, answer.hessian[rows] / norm[:, None], own.hessians),
+        hessian=mixed(
+            answer.hessian, answer.hessian[rows] / norm[:, None], own.hessians, hessian_share
+        ),
         # The standard deviation per axis of a disk is half its radius.
         scale=mixed(answer.scale, answer.scale[rows], own.radius / 2),
         foot_points=mixed(answer.foot_points, answer.foot_points[rows], foot),

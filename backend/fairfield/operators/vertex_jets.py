@@ -2,17 +2,20 @@
 
 A polynomial of degree four is fitted to the heights of the nearest vertices over a tangent plane
 (Cazals & Pouget 2005, "osculating jets"). On vertices that lie on a smooth surface it is many times
-closer than any field that was fitted, and on noisy ones many times further off. Which of the two it
-is, the fit tells itself:
+closer than any field that was fitted, on noisy ones many times further off, and where a flat face
+turns into a rounding it reaches across; there the mean of the facets' normals may be the closest.
+Which of the three it is, the vertices tell:
 
-- Its residual is the vertices' noise, and the noise's part in the slope is its error. Where the
-  field's normal is further away than that, the field is wrong.
 - White noise leaves a quartic the same residual as a quadric, for each degree of freedom; a shape
   leaves it far less, if there are vertices enough to a wave. In between lie the terraces of a
   scanned volume, the ripples of a filtered scan and facets that were subdivided: neighbours are
-  wrong alike there, and the residual does not tell by how much. Only a shape is believed.
-
-Both are judged by mean squares over as much surface as the field averages over.
+  wrong alike there, and the residual does not tell by how much. Only where enough of the vertices
+  tell of a shape, or lie in one plane, is the mesh believed at all: among as many as the field
+  averages over, since an edge spoils few of them and noise all.
+- On a circle, and to second order on every curve, the normals at both ends of a chord lean away
+  from it alike. By how much they do not, a field of normals is wrong: half of it is close to the
+  error of facets' mean normals. (Chords tell nothing of noise, which they have themselves.)
+- The residual is the polynomial's error as far as it is random; the chords tell the rest.
 """
 
 from __future__ import annotations
@@ -48,10 +51,25 @@ radius: there the vertices lie on few lines. It is 2 on a regular mesh, 6 on an 
 ROUNDING = 2.0**-24
 """Of a coordinate in single precision, which most files have."""
 HONEST = 2.0
-"""The error may be so many times what the residual tells."""
+"""The polynomial's error may be so many times what the residual tells."""
 SHAPE = (0.2, 0.28)
 """Residual of the quartic over that of the quadric up to which, and from which on no more, what is
 left counts as the shape's own."""
+TOLD = (0.4, 0.5)
+"""Share of the vertices around that must tell of a shape, for the mesh to be believed a little, and
+in full. On terraces it is a tenth, here and there a half."""
+IN_ONE_PLANE = (0.6, 0.8)
+"""The same for lying in one plane. A terrace is one too, but a field averages over several."""
+LESS = (0.5, 0.8)
+"""Error of a polynomial over that of the others up to which it is taken, and from which on not."""
+NO_MORE = (0.9, 1.0)
+"""The same for facets' normals over the field's."""
+CLOSE = (0.01, 0.03)
+"""Error in radians up to which a polynomial that is not taken is good for the curvature."""
+UNNOTICED = 1e-4
+"""An error in radians that is none."""
+FLAT = 1e-10
+"""One minus the cosine between facets' normals in a plane, with coordinates in single precision."""
 ROUNDINGS = 2.0
 """A residual of so many roundings of the coordinates tells neither."""
 REACH = 2.0
@@ -62,20 +80,22 @@ DOING = "Comparing with the mesh"
 
 @dataclass(frozen=True, eq=False)
 class VertexJets:
-    """The polynomials at V vertices; zeros where there was none to fit.
+    """What V vertices tell; zeros where that is nothing.
 
     Attributes
     ----------
     normals
-        (V, 3) unit normals, outward.
+        (V, 3) unit normals, outward: the polynomial's, the facets', or between them.
     hessians
         (V, 3, 3) of the signed distance to the polynomial's surface, in 1 / length.
     height
-        (V,) of the polynomial's surface over the vertex, along `normals`.
+        (V,) of the surface over the vertex, along `normals`.
     radius
         (V,) of the neighbourhood.
     share
         (V,) from 0 to 1: how far the answer should be the mesh's instead of the field's.
+    hessian_share
+        (V,) the same for the Hessian.
     """
 
     normals: Array
@@ -83,6 +103,7 @@ class VertexJets:
     height: Array
     radius: Array
     share: Array
+    hessian_share: Array
 
 
 def vertex_jets(
@@ -103,17 +124,37 @@ def vertex_jets(
         mesh.vertices / size, axis=0, return_index=True, return_inverse=True
     )
     index = index.reshape(-1)
+    triangles = index[mesh.triangles]
     outward = np.nan_to_num(field_normals[first])
-    fits = _Fits(places, _vertex_normals(places, index[mesh.triangles], outward))
+    across, spread = _vertex_normals(places, triangles, outward)
+    fits = _Fits(places, across)
     fits.fit(part(progress, 0.0, 0.7))
-    share = _share(fits, outward, field_scale[first] / size, part(progress, 0.7, 1.0))
-    share[~np.isfinite(field_normals[first]).all(axis=1)] = 0
+    believed, clear = _believed(
+        fits, spread, outward, field_scale[first] / size, part(progress, 0.7, 1.0)
+    )
+    believed[~np.isfinite(field_normals[first]).all(axis=1)] = 0
+    of_polynomial, of_facets, of_field = _errors(fits, triangles, spread, outward)
+    less, less_than_field = (
+        _falling(of_polynomial / np.maximum(others, UNNOTICED), LESS)
+        for others in (of_facets, of_field)
+    )
+    no_more = _falling(of_facets / of_field, NO_MORE)
+    polynomial = believed * less * np.maximum(clear, no_more)
+    facets = believed * (1 - less) * no_more
+    # Facets have no curvature: the polynomial's may do where theirs are the better normals.
+    close = _falling(of_polynomial, CLOSE)
+    hessian = np.maximum(polynomial, believed * less_than_field * clear * close)
+    normals = polynomial[:, None] * fits.normals + facets[:, None] * across
+    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-300)
+    share = polynomial + facets
+    height = fits.height * polynomial / np.maximum(share, 1e-300)
     return VertexJets(
-        fits.normals[index],
+        normals[index],
         fits.hessians[index] / size,
-        fits.height[index] * size,
+        height[index] * size,
         fits.radius[index] * size,
         share[index],
+        hessian[index],
     )
 
 
@@ -213,48 +254,97 @@ def _monomials(x: Array, y: Array) -> Array:
     return np.stack([each for row in rows for each in row], axis=-1)
 
 
-def _share(fits: _Fits, outward: Array, field_scale: Array, progress: ProgressCallback) -> Array:
-    """How far to believe each fit (V,), beside a field's unit normals (V, 3) at scales (V,)."""
-    share = np.zeros(len(outward))
-    turn = np.linalg.norm(fits.normals - outward, axis=1)
-    squares = np.stack(
-        [turn**2, fits.variance, fits.quartic_residual, fits.quadric_residual], axis=1
+def _believed(
+    fits: _Fits, spread: Array, outward: Array, field_scale: Array, progress: ProgressCallback
+) -> tuple[Array, Array]:
+    """How far to believe the vertices (V,), beside a field's unit normals (V, 3) at scales (V,).
+
+    And how far the polynomials differ from the field by more than their residuals.
+    """
+    count = len(outward)
+    fitted = fits.quadric_residual > 0
+    left = np.maximum(fits.quartic_residual - ROUNDINGS**2 * fits.rounding, 0)
+    left = np.sqrt(left / np.where(fitted, fits.quadric_residual, 1))
+    turn = np.linalg.norm(fits.normals - outward, axis=1) ** 2
+    table = np.stack(
+        [fitted * _falling(left, SHAPE), fitted, fits.usable * fits.variance, fits.usable * turn],
+        axis=1,
     )
-    usable = np.flatnonzero(fits.usable)
+    flat = (spread < FLAT) & fits.across.any(axis=1)
+    in_plane = 2 * ROUNDINGS * np.sqrt(fits.rounding)
+    believed, clear = np.zeros((2, count))
     # A quarter of the vertices reach twice as far with as many neighbours.
-    order = np.random.default_rng(0).permutation(usable)
-    reach = REACH * np.nan_to_num(field_scale[usable]) / fits.radius[usable]
+    order = np.random.default_rng(0).permutation(count)
+    reach = REACH * np.nan_to_num(field_scale) / np.where(fits.radius > 0, fits.radius, np.inf)
     thinned = np.rint(np.log2(np.maximum(reach, 1.0))).astype(int)
     done = 0
     for level in np.unique(thinned):
-        sample = order[: max(len(order) >> (2 * level), min(NEIGHBOURS, len(order)))]
+        sample = order[: max(count >> (2 * level), min(NEIGHBOURS, count))]
         tree = cKDTree(fits.places[sample])
-        rows = usable[thinned == level]
+        rows = np.flatnonzero(thinned == level)
         for start in range(0, len(rows), ROWS_AT_ONCE):
-            progress(Progress(done / len(usable), DOING))
+            progress(Progress(done / count, DOING))
             some = rows[start : start + ROWS_AT_ONCE]
             done += len(some)
-            count = min(NEIGHBOURS, len(sample))
-            _, near = tree.query(fits.places[some], k=count, workers=thread_count())
-            near = sample[near.reshape(len(some), count)]
+            _, near = tree.query(
+                fits.places[some], k=min(NEIGHBOURS, len(sample)), workers=thread_count()
+            )
+            near = sample[near.reshape(len(some), -1)]
             alike = (outward[near] @ outward[some][:, :, None])[..., 0] > SAME_FACE
-            squares_around = (squares[near] * alike[..., None]).sum(axis=1) + squares[some]
-            means = squares_around / (1 + alike.sum(axis=1, keepdims=True))
-            share[some] = _trust(means, fits.rounding)
-    return share
+            told, able, variance, change = (
+                (table[near] * alike[..., None]).sum(axis=1) + table[some]
+            ).T
+            off = (fits.places[near] - fits.places[some][:, None]) @ fits.across[some][:, :, None]
+            level_with = (np.abs(off[..., 0]) < in_plane) & alike & flat[some][:, None]
+            in_one_plane = (flat[some] + level_with.sum(axis=1)) / (1 + alike.sum(axis=1))
+            believed[some] = np.maximum(
+                1 - _falling(told / np.maximum(able, 1), TOLD),
+                1 - _falling(in_one_plane, IN_ONE_PLANE),
+            )
+            clear[some] = np.clip(1 - HONEST**2 * variance / np.maximum(change, 1e-300), 0, 1)
+    return believed, clear
 
 
-def _trust(squares: Array, rounding: float) -> Array:
-    """From 0 to 1 (n,), by the mean squares (n, 4) of what is compared."""
-    turn, variance, quartic, quadric = squares.T
-    left = np.sqrt(np.maximum(quartic - ROUNDINGS**2 * rounding, 0) / quadric)
-    shape, noise = SHAPE
-    told = np.clip((noise - left) / (noise - shape), 0, 1)
-    return told * np.clip(1 - HONEST**2 * variance / np.maximum(turn, 1e-300), 0, 1)
+def _errors(
+    fits: _Fits, triangles: NDArray[np.intp], spread: Array, outward: Array
+) -> tuple[Array, Array, Array]:
+    """Errors in radians (V,) of the polynomials' normals, the facets' and the field's."""
+    ends = np.concatenate([triangles, np.roll(triangles, -1, axis=1)]).reshape(2, -1)
+    chords = fits.places[ends[1]] - fits.places[ends[0]]
+    length = np.maximum(np.linalg.norm(chords, axis=1), 1e-300)
+    # The normal on an edge is none of the faces' beside it.
+    weight = np.maximum(1 - spread[ends].max(axis=0) / (1 - SAME_FACE), 0)
+
+    def at_vertices(of_chords: Array) -> Array:
+        total = np.zeros(len(spread))
+        for end in ends:
+            total += np.bincount(end, of_chords * weight, len(spread))
+        return total
+
+    total = at_vertices(np.ones(len(length))) + 1e-12
+
+    def squares(normals: Array) -> Array:
+        lean = ((normals[ends[0]] + normals[ends[1]]) * chords).sum(axis=1)
+        # Where no chord tells, all are as wrong.
+        return (at_vertices((lean**2 / 4 + fits.rounding) / length**2) + 1e-12) / total
+
+    polynomial = np.where(fits.usable, np.maximum(squares(fits.normals), fits.variance), np.inf)
+    return np.sqrt(polynomial), np.sqrt(squares(fits.across)), np.sqrt(squares(outward))
 
 
-def _vertex_normals(places: Array, triangles: NDArray[np.intp], outward: Array) -> Array:
-    """Angle-weighted unit normals (V, 3), on the field's side; 0 at a vertex without triangles."""
+def _falling(values: Array, limits: tuple[float, float]) -> Array:
+    """From 1 at the lower limit and below to 0 at the upper one and above."""
+    low, high = limits
+    return np.clip((high - values) / (high - low), 0, 1)
+
+
+def _vertex_normals(
+    places: Array, triangles: NDArray[np.intp], outward: Array
+) -> tuple[Array, Array]:
+    """Angle-weighted unit normals (V, 3), on the field's side; 0 at a vertex without triangles.
+
+    And one minus the least cosine (V,) to the normals of its triangles.
+    """
     corners = places[triangles]  # [F, 3, 3]
     ahead = np.roll(corners, -1, axis=1) - corners
     behind = np.roll(corners, 1, axis=1) - corners
@@ -267,7 +357,7 @@ def _vertex_normals(places: Array, triangles: NDArray[np.intp], outward: Array) 
     side = -1 if (along * area[:, 0]).sum() < -ALIKE * area.sum() else 1
     across *= side * np.where(along * side < -ALIKE, -1, 1)[:, None]
     angles = np.arctan2(area, (ahead * behind).sum(axis=2))
-    normals = np.stack(
+    normals: Array = np.stack(
         [
             np.bincount(triangles.reshape(-1), (angles * axis[:, None]).reshape(-1), len(places))
             for axis in across.T
@@ -275,4 +365,8 @@ def _vertex_normals(places: Array, triangles: NDArray[np.intp], outward: Array) 
         axis=1,
     )
     length = np.linalg.norm(normals, axis=1, keepdims=True)
-    return normals / np.where(length > 0, length, 1)
+    normals = normals / np.where(length > 0, length, 1)
+    spread = np.zeros(len(places))
+    leaning = np.where(area > 0, 1 - (normals[triangles] * across[:, None]).sum(axis=2), 0)
+    np.maximum.at(spread, triangles.reshape(-1), leaning.reshape(-1))
+    return normals, spread
