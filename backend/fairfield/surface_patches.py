@@ -267,15 +267,16 @@ def surface_patches(
     if len(points) == 0:
         return None
 
-    heights = _measured(field, points, normals, first, part(progress, 0.0, 0.4))
+    share, wide_share = field.scale_map.shares_at(points)
+    heights = _measured(field, points, normals, first, share, part(progress, 0.0, 0.4))
     moved, normals = heights.in_the_middle()
     away = np.flatnonzero(np.abs(moved) > OFF_SURFACE * first)
     points[away] -= moved[away, None] * normals[away]
     if len(away):
-        again = _measured(field, points[away], normals[away], first[away], part(progress, 0.4, 0.6))
-        heights.replace(away, again)
+        moved_to = points[away], normals[away], first[away], share[away]
+        heights.replace(away, _measured(field, *moved_to, part(progress, 0.4, 0.6)))
     left, normals = heights.in_the_middle()
-    bends = _measured(field, points, normals, second, part(progress, 0.6, 1.0))
+    bends = _measured(field, points, normals, second, wide_share, part(progress, 0.6, 1.0))
 
     good = np.flatnonzero(
         (np.minimum(heights.slope, bends.slope) > LEAST_RISE)
@@ -322,7 +323,12 @@ def _one_for_each_box(points: Array, side: Array, normals: Array | None = None) 
 
 
 def _measured(
-    field: Field, points: Array, normals: Array, lengths: Array, progress: ProgressCallback
+    field: Field,
+    points: Array,
+    normals: Array,
+    lengths: Array,
+    shares: Array,
+    progress: ProgressCallback,
 ) -> _Quartics:
     """The quartics over disks across the normals of M points."""
     stencil = field.scale_map.stencil
@@ -331,8 +337,9 @@ def _measured(
     @torch.no_grad()
     def measure(evaluator: Evaluator, start: int) -> None:
         rows = slice(start, start + PLACES_PER_CHUNK)
-        at, across, length = (field.tensor(each[rows]) for each in (points, normals, lengths))
-        patches[start] = tangent_patch(evaluator.field, at, across, length, stencil)
+        at, *rest = (field.tensor(each[rows]) for each in (points, normals, lengths, shares))
+        across, length, share = rest
+        patches[start] = tangent_patch(evaluator.field, at, across, length, stencil, share)
 
     starts = range(0, len(points), PLACES_PER_CHUNK)
     field.evaluator.for_each(

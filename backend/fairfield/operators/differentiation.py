@@ -219,25 +219,31 @@ def scales(
 def _tangent(field: Field, points: Array, first: Array, second: Array) -> CubeJet:
     """The tangent-plane polynomial, with disks across the normals of the nearest probes."""
     normals, _, _ = field.scale_map.at(points)
-    value, gradient, hessian = _tangent_at(field, points, normals, first)
-    if np.array_equal(first, second):
+    share, wide_share = field.scale_map.shares_at(points)
+    value, gradient, hessian = _tangent_at(field, points, normals, first, share)
+    if np.array_equal(first, second) and np.array_equal(share, wide_share):
         return value, gradient, hessian
     normals = gradient / np.maximum(np.linalg.norm(gradient, axis=1, keepdims=True), 1e-12)
-    _, wide_gradient, hessian = _tangent_at(field, points, normals, second)
+    _, wide_gradient, hessian = _tangent_at(field, points, normals, second, wide_share)
     # The shape operator is the Hessian over the gradient's norm: keep it as the wider disk sees it.
     norm, wide_norm = (np.linalg.norm(each, axis=1) for each in (gradient, wide_gradient))
     hessian *= (norm / np.maximum(wide_norm, 1e-12))[:, None, None]
     return value, gradient, hessian
 
 
-def _tangent_at(field: Field, points: Array, normals: Array, scale: Array) -> CubeJet:
+def _tangent_at(field: Field, points: Array, normals: Array, scale: Array, share: Array) -> CubeJet:
     stencil = field.scale_map.stencil
 
     def measure(rows: slice | NDArray[np.intp], across: Array) -> CubeJet:
         at = field.tensor(points[rows])
         with torch.no_grad():
             jet = tangent_jet(
-                field.evaluate, at, field.tensor(across), field.tensor(scale[rows]), stencil
+                field.evaluate,
+                at,
+                field.tensor(across),
+                field.tensor(scale[rows]),
+                stencil,
+                field.tensor(share[rows]),
             )
         return _arrays(jet)
 
