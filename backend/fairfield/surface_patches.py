@@ -18,6 +18,7 @@ spacing, there is no answer: there the operator itself is to be asked.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,7 +31,7 @@ from .operators.differentiation import Scale, scales, surface_offset
 from .operators.polynomial import derivative_matrix, monomial_exponents, monomials
 from .operators.tangent import DEGREE, LEAST_RISE, TangentPatch, tangent_patch
 from .progress import Progress, ProgressCallback, part, silent
-from .threads import one_torch_thread, thread_count
+from .threads import one_torch_thread, run_shares, thread_count
 
 if TYPE_CHECKING:
     from .field import Field
@@ -60,10 +61,15 @@ NEAREST = 16
 """Patches that a point on the surface may lie within."""
 PLACES_PER_CHUNK = 1 << 9
 PAIRS_PER_CHUNK = 1 << 14
+CHUNKS_PER_TURN = 4
+"""Of a thread, between two reports."""
 CANDIDATES_PER_CHUNK = 1 << 17
 
 _TERMS = [len(monomial_exponents(2, degree)) for degree in (DEGREE, DEGREE - 1, DEGREE - 2)]
 _ENDS = np.repeat(_TERMS, [1, 2, 3])
+_PAIRS = (0, 0), (0, 1), (1, 1)
+_SYMMETRIC = np.array([[0, 1, 2], [1, 3, 4], [2, 4, 5]])
+"""Where the entries of a matrix stand in its upper triangle."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,15 +129,28 @@ class SurfacePatches:
         near = min(NEAREST, len(self))
         totals = _Totals(len(points), 13)
         step = max(1, PAIRS_PER_CHUNK // near)
-        for start in range(0, len(points), step):
-            progress(Progress(start / len(points), "Measuring curvature"))
+        starts = range(0, len(points), step)
+        threads = thread_count()
+
+        def measure(start: int) -> None:
             chunk = points[start : start + step]
-            away, nearest = self._tree.query(chunk, k=near, workers=thread_count())
+            away, nearest = self._tree.query(chunk, k=near)
             away, nearest = away.reshape(-1, near), nearest.reshape(-1, near)
             share = (away / self._radius[nearest]) ** 2
             row, column = np.nonzero(share < 1)
             owner, share = nearest[row, column], share[row, column]
             self._add(totals, start + row, owner, points[start + row] - self.points[owner], share)
+
+        # No two chunks have a row in common, so it does not matter who works on which.
+        for first in range(0, len(starts), CHUNKS_PER_TURN * threads):
+            progress(Progress(first / len(starts), "Measuring curvature"))
+            turn = starts[first : first + CHUNKS_PER_TURN * threads]
+
+            def share_of(index: int, turn: range = turn) -> None:
+                for start in turn[index::threads]:
+                    measure(start)
+
+            run_shares(threads, share_of)
         return self._answers(totals)
 
     def values_at_nodes(
@@ -211,10 +230,8 @@ class SurfacePatches:
         """
         distance, gradient = self._heights.distance(owner, way)
         distance -= self._offset[owner]
-        hessian = self._bends.hessian(owner, way)
         columns = [distance, distance**2, self._heights.slope[owner], self._heights.scale[owner]]
-        columns += list(gradient.T)
-        columns += [hessian[:, i, j] for i in range(3) for j in range(i, 3)]
+        columns += [*gradient, *self._bends.hessian(owner, way)]
         totals.add(row, (1 - share) ** 2, columns)
 
     def _answers(self, totals: _Totals) -> PatchAnswers:
@@ -227,7 +244,7 @@ class SurfacePatches:
             & (square - distance**2 < (DISAGREEING * scale + self._noise) ** 2)
         )
         normal = gradient / np.maximum(length, 1e-12)[:, None]
-        full = np.stack([rest[3 + index] for index in (0, 1, 2, 1, 3, 4, 2, 4, 5)], axis=1)
+        full = np.stack([rest[3 + index] for index in _SYMMETRIC.flat], axis=1)
         across = np.eye(3) - normal[:, :, None] * normal[:, None]
         hessian = slope[:, None, None] * (across @ full.reshape(-1, 3, 3) @ across)
         return PatchAnswers(answered, distance, slope[:, None] * normal, hessian, scale)
@@ -404,68 +421,111 @@ class _Quartics:
     def in_the_middle(self) -> tuple[Array, Array]:
         """Distances (M,) and normals (M, 3) in the middles."""
         every = np.arange(len(self.scale))
-        return self.distance(every, np.zeros((len(every), 3)))
+        distance, normal = self.distance(every, np.zeros((len(every), 3)))
+        return distance, normal.T
 
     def jet(self) -> tuple[Array, Array, Array]:
         """Distances (M,), gradients (M, 3) and Hessians (M, 3, 3) in the middles."""
         every, nowhere = np.arange(len(self.scale)), np.zeros((len(self.scale), 3))
-        return *self.distance(every, nowhere), self.hessian(every, nowhere)
+        upper = self.hessian(every, nowhere)
+        return *self.in_the_middle(), upper[_SYMMETRIC].transpose(2, 0, 1)
 
     def distance(self, owner: Rows, way: Array) -> tuple[Array, Array]:
-        """Distances (P,) and their gradients (P, 3) at ways (P, 3) from the middles."""
-        frame = self.frame[owner]
-        *_, height = local = np.einsum("nij,nj->in", frame, way)
-        value, slope = self._on_disk(owner, local[:2])[:2]
-        curvature = self.curvature[owner]
-        rise = np.sqrt(np.maximum(1 - (slope**2).sum(axis=0), LEAST_RISE**2))
-        turn = np.einsum("nij,jn->in", curvature, slope)
+        """Distances (P,) and their gradients (3, P) at ways (P, 3) from the middles."""
+        axes = self._axes[:, owner]
+        a, b, height = _turned(axes, way.T)
+        at = np.stack([a, b])
+        value, slope = self._on_disk(owner, at)[:2]
+        rise = _rise(slope)
+        turn = _times(self._curvatures[:, owner], slope)
         bend = (turn * slope).sum(axis=0) / rise**2
         distance = value + height * rise + height**2 / 2 * bend
-        gradient = np.stack([*(slope - height * turn / rise), rise + height * bend], axis=1)
-        gradient = np.einsum("ni,nij->nj", gradient, frame)
-        return distance, gradient / np.linalg.norm(gradient, axis=1, keepdims=True)
+        local = [*(slope - height * turn / rise), rise + height * bend]
+        gradient = np.stack(
+            [sum(part * axes[3 * i + j] for i, part in enumerate(local)) for j in range(3)]
+        )
+        return distance, gradient / np.sqrt((gradient**2).sum(axis=0))
 
     def hessian(self, owner: Rows, way: Array) -> Array:
-        """Hessians (P, 3, 3) of the distance at ways (P, 3) from the middles."""
-        frame = self.frame[owner]
-        *_, height = local = np.einsum("nij,nj->in", frame, way)
-        _, slope, (aa, ab, bb) = self._on_disk(owner, local[:2])
-        plane = np.stack([aa, ab, ab, bb], axis=1).reshape(-1, 2, 2)
-        plane = plane - height[:, None, None] * (plane @ plane)
+        """The upper triangles (6, P) of the distance's Hessians at ways (P, 3) from the middles."""
+        axes = self._axes[:, owner]
+        a, b, height = _turned(axes, way.T)
+        _, slope, (aa, ab, bb) = self._on_disk(owner, np.stack([a, b]), bent=True)
+        aa, ab, bb = (
+            aa - height * (aa**2 + ab**2),
+            ab - height * ab * (aa + bb),
+            bb - height * (ab**2 + bb**2),
+        )
         # A distance's Hessian maps its gradient to zero: so it goes on along the normal.
-        rise = np.sqrt(np.maximum(1 - (slope**2).sum(axis=0), LEAST_RISE**2))
-        along = -(slope / rise).T  # [P, 2]
-        lift = frame[:, :2] + along[:, :, None] * frame[:, 2:]
-        return lift.transpose(0, 2, 1) @ plane @ lift
+        rise = _rise(slope)
+        first, second = (
+            [axes[3 * i + j] - along * axes[6 + j] for j in range(3)]
+            for i, along in enumerate(slope / rise)
+        )
+        towards = [aa * f + ab * s for f, s in zip(first, second, strict=True)]
+        aside = [ab * f + bb * s for f, s in zip(first, second, strict=True)]
+        return np.stack(
+            [first[i] * towards[j] + second[i] * aside[j] for i in range(3) for j in range(i, 3)]
+        )
 
-    def _on_disk(self, owner: Rows, at: Array) -> tuple[Array, Array, Array]:
-        """Distances (P,), slopes (2, P) and second derivatives (3, P) at places (2, P) on disks."""
-        terms = self.terms[owner]
-        table = monomials(at / self.scale[owner], DEGREE)
+    @cached_property
+    def _axes(self) -> Array:
+        """(9, M) the frames, each component in a row of its own."""
+        return np.ascontiguousarray(self.frame.reshape(-1, 9).T)
+
+    @cached_property
+    def _curvatures(self) -> Array:
+        """(3, M) the upper triangles of the curvatures, likewise."""
+        return np.ascontiguousarray(self.curvature.reshape(-1, 4)[:, [0, 1, 3]].T)
+
+    def _on_disk(self, owner: Rows, at: Array, bent: bool = False) -> tuple[Array, Array, Array]:
+        """Distances (P,), slopes (2, P) and, if asked, second derivatives (3, P) on disks.
+
+        They are asked at places (2, P).
+        """
+        table = monomials(at / self.scale[owner], DEGREE).T
         values = []
         start = 0
-        for count in _ENDS:
-            values.append(np.einsum("nm,mn->n", terms[:, start : start + count], table[:count]))
+        for count in _ENDS[: 6 if bent else 3]:
+            terms = self.terms[owner, start : start + count]
+            values.append(np.einsum("nm,nm->n", terms, table[:, :count]))
             start += count
-        rise, first, second = values[0], np.stack(values[1:3]), np.stack(values[3:])
+        rise, first, second = values[0], np.stack(values[1:3]), values[3:]
         # The polynomial is e + k e^2 / 2 where e is what is wanted, and k = at^T K at / |at|^2.
         square = np.maximum((at**2).sum(axis=0), (0.1 * self.scale[owner]) ** 2)
-        curvature = self.curvature[owner]
-        turn = np.einsum("nij,jn->in", curvature, at)
+        curvature = self._curvatures[:, owner]
+        turn = _times(curvature, at)
         towards = (turn * at).sum(axis=0) / square
         change = 2 * (turn - towards * at) / square
         root = np.sqrt(np.maximum(1 + 2 * towards * rise, 0.25))
         e = 2 * rise / (1 + root)
         slope = (first - change * e**2 / 2) / root
-        i, j = np.array([0, 0, 1]), np.array([0, 1, 1])
-        same = np.array([[1.0], [0.0], [1.0]])
-        again = (
-            2 * (curvature[:, i, j].T - towards * same)
-            - 2 * (at[i] * change[j] + at[j] * change[i])
-        ) / square
-        bend = second - towards * slope[i] * slope[j]
-        bend -= e * (change[i] * slope[j] + change[j] * slope[i]) + again * e**2 / 2
-        return self.middle[owner] + e, slope, bend / root
+        bends = []
+        for index, bend in enumerate(second):
+            i, j = _PAIRS[index]
+            again = 2 * (
+                curvature[index] - towards * (i == j) - at[i] * change[j] - at[j] * change[i]
+            )
+            bend = bend - towards * slope[i] * slope[j] - again / square * e**2 / 2
+            bends.append((bend - e * (change[i] * slope[j] + change[j] * slope[i])) / root)
+        return self.middle[owner] + e, slope, np.array(bends)
+
+
+def _turned(axes: Array, way: Array) -> list[Array]:
+    """Coordinates (P,) of ways (3, P) along axes (9, P)."""
+    x, y, z = way
+    return [axes[i] * x + axes[i + 1] * y + axes[i + 2] * z for i in (0, 3, 6)]
+
+
+def _times(symmetric: Array, vector: Array) -> Array:
+    """Products (2, P) of matrices, by their upper triangles (3, P), and vectors (2, P)."""
+    aa, ab, bb = symmetric
+    return np.stack([aa * vector[0] + ab * vector[1], ab * vector[0] + bb * vector[1]])
+
+
+def _rise(slope: Array) -> Array:
+    """The slope along the normal (P,) of a distance with slopes (2, P) along the disk."""
+    return np.sqrt(np.maximum(1 - (slope**2).sum(axis=0), LEAST_RISE**2))
 
 
 class _Totals:
