@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from .evaluation import Evaluator
-from .operators.differentiation import Scale, scales, surface_offset
+from .jets import Jets
+from .operators.differentiation import Scale, differentiate, scales, surface_offset
 from .operators.polynomial import derivative_matrix, monomial_exponents, monomials
 from .operators.tangent import DEGREE, LEAST_RISE, TangentPatch, tangent_patch
 from .progress import Progress, ProgressCallback, part, silent
@@ -41,6 +42,10 @@ Rows = NDArray[np.intp]
 
 SPACING = 0.36
 """Of the places, in scales."""
+SHARED_SPACING = 0.55
+"""Of the places that given points share."""
+LEAST_SHARED = 2.0
+"""Points to a place that make them worth it."""
 WIDEST_SPACING = 0.55
 """What it may be, in scales, where it would be smaller than what is asked for."""
 REACH = 1.2
@@ -57,7 +62,9 @@ DISAGREEING_IN_CELLS = 0.5
 """The same between second-order parts at nodes of a lattice, in its cells."""
 OFF_SURFACE = 0.05
 """A place farther from the smoothed surface than this share of its scale is moved there."""
-NEAREST = 16
+SAME_NORMAL = np.radians(0.2)
+"""By how much less a disk need not be turned for second derivatives."""
+NEAREST = 12
 """Patches that a point on the surface may lie within."""
 PLACES_PER_CHUNK = 1 << 9
 PAIRS_PER_CHUNK = 1 << 14
@@ -257,6 +264,10 @@ def surface_patches(
     scale_factor: float,
     least_spacing: float,
     progress: ProgressCallback = silent,
+    *,
+    spacing_in_scales: float = SPACING,
+    least_shared: float = 0.0,
+    put_back: bool = True,
 ) -> SurfacePatches | None:
     """Lay patches out over the smoothed surface, None if there is nowhere to.
 
@@ -269,21 +280,32 @@ def surface_patches(
         Those of `differentiate`.
     least_spacing
         Places are not closer together; where the scale is too small for it there are none.
+    spacing_in_scales
+        What is aimed at between places.
+    least_shared
+        None are laid out either for fewer points to a place than this.
+    put_back
+        Whether distances are those to where the surface runs, see `surface_offset`, rather than to
+        the smoothed field's zero set.
     """
+    # Where places are to be, the nearest probe tells well enough.
     probes = field.scale_map.points.astype(np.float64)
-    finest = SPACING * _scales(field, probes, scale, scale_factor)[0].min()
-    few = _one_for_each_box(start, np.full(len(start), max(0.7 * least_spacing, finest / 2)))
+    lengths = _scales(field, probes, scale, scale_factor)[0]
+    finest = spacing_in_scales * lengths.min()
+    few = _one_for_each_box(start, np.full(len(start), 0.7 * max(least_spacing, finest)))
     points = start[few]
-    first, second = _scales(field, points, scale, scale_factor)
-    spacing = np.maximum(SPACING * first, least_spacing)
-    usable = np.flatnonzero(spacing <= WIDEST_SPACING * first)
-    normals, _, _ = field.scale_map.at(points)
-    kept = usable[_one_for_each_box(points[usable], spacing[usable], normals[usable])]
-    points, normals, spacing = points[kept], normals[kept], spacing[kept]
-    first, second = first[kept], second[kept]
-    if len(points) == 0:
+    probe = field.scale_map.nearest(points)
+    spacing = np.maximum(spacing_in_scales * lengths[probe], least_spacing)
+    usable = np.flatnonzero(spacing <= WIDEST_SPACING * lengths[probe])
+    sides = field.scale_map.normals[probe[usable]]
+    kept = usable[_one_for_each_box(points[usable], spacing[usable], sides)]
+    points = points[kept]
+    if len(points) == 0 or len(start) < least_shared * len(points):
         return None
 
+    normals, _, _ = field.scale_map.at(points)
+    first, second = _scales(field, points, scale, scale_factor)
+    spacing = np.maximum(spacing_in_scales * first, least_spacing)
     share, wide_share = field.scale_map.shares_at(points)
     heights = _measured(field, points, normals, first, share, part(progress, 0.0, 0.4))
     moved, normals = heights.in_the_middle()
@@ -293,14 +315,22 @@ def surface_patches(
         moved_to = points[away], normals[away], first[away], share[away]
         heights.replace(away, _measured(field, *moved_to, part(progress, 0.4, 0.6)))
     left, normals = heights.in_the_middle()
-    bends = _measured(field, points, normals, second, wide_share, part(progress, 0.6, 1.0))
+    # What has the same normal, scale and share has been measured.
+    bends = heights[:]
+    turned = (normals * heights.frame[:, 2]).sum(axis=1) < np.cos(SAME_NORMAL)
+    other = np.flatnonzero(turned | (second != first) | (wide_share != share))
+    if len(other):
+        wide = points[other], normals[other], second[other], wide_share[other]
+        bends.replace(other, _measured(field, *wide, part(progress, 0.6, 1.0)))
 
     good = np.flatnonzero(
         (np.minimum(heights.slope, bends.slope) > LEAST_RISE)
         & (np.abs(left) < 4 * OFF_SURFACE * first)
     )
     place = field.normalization
-    offset = surface_offset(field, place.from_cube(points[good]), scale) / place.unit
+    offset = np.zeros(len(good))
+    if put_back:
+        offset = surface_offset(field, place.from_cube(points[good]), scale) / place.unit
     return SurfacePatches(
         points[good],
         np.abs(moved[good]),
@@ -312,13 +342,71 @@ def surface_patches(
     )
 
 
+def jets_by_patches(
+    field: Field,
+    points: Array,
+    scale: Scale,
+    scale_factor: float,
+    progress: ProgressCallback = silent,
+) -> Jets:
+    """Return what `differentiate` does, at (N, 3) points that share patches where they are many.
+
+    It does not depend on how they are split up among threads, but on which they are. Points off the
+    surface, or with too few around, are answered by the operator alone.
+    """
+    place, count = field.normalization, len(points)
+    jets = Jets(
+        np.full(count, np.nan),
+        np.full((count, 3), np.nan),
+        np.full((count, 3, 3), np.nan),
+        np.full(count, np.nan),
+    )
+    cube = place.to_cube(points)
+    near = np.flatnonzero((np.abs(cube) <= 1).all(axis=1))  # not those that are not finite
+    alone = np.ones(count, bool)
+    scales(field, points[:0], scale, scale_factor, "polynomial")  # refuses wrong ones
+    patches = None
+    if len(near):
+        patches = surface_patches(
+            field,
+            cube[near],
+            scale,
+            scale_factor,
+            0.0,
+            part(progress, 0.0, 0.4),
+            spacing_in_scales=SHARED_SPACING,
+            least_shared=LEAST_SHARED,
+            put_back=False,
+        )
+    if patches is not None:
+        answers = patches.at(cube[near], part(progress, 0.4, 0.8))
+        rows, told = near[answers.answered], answers.answered
+        alone[rows] = False
+        gradient = answers.gradient[told]
+        jets.value[rows] = answers.distance[told] * np.linalg.norm(gradient, axis=1) * place.unit
+        jets.gradient[rows] = gradient
+        jets.hessian[rows] = answers.hessian[told] / place.unit
+        jets.scale[rows] = answers.scale[told] * place.unit
+    rest = np.flatnonzero(alone)
+    asked = differentiate(
+        field,
+        points[rest],
+        scale=scale,
+        scale_factor=scale_factor,
+        progress=part(progress, 0.8, 1.0),
+    )
+    for entry in fields(Jets):
+        getattr(jets, entry.name)[rest] = getattr(asked, entry.name)
+    return jets
+
+
 def _scales(field: Field, points: Array, scale: Scale, scale_factor: float) -> tuple[Array, Array]:
     place = field.normalization
     first, second = scales(field, place.from_cube(points), scale, scale_factor, "polynomial")
     return first / place.unit, second / place.unit
 
 
-def _one_for_each_box(points: Array, side: Array, normals: Array | None = None) -> Rows:
+def _one_for_each_box(points: Array, side: Array, normals: NDArray[Any] | None = None) -> Rows:
     """Which of (N, 3) points to keep, so that about one is left in a box of a side (N,).
 
     The sides are rounded to powers of the root of two. With normals (N, 3) points that look into
@@ -407,8 +495,8 @@ class _Quartics:
             scale,
         )
 
-    def __getitem__(self, rows: Rows) -> _Quartics:
-        return _Quartics(*(table[rows] for table in self._tables()))
+    def __getitem__(self, rows: Rows | slice) -> _Quartics:
+        return _Quartics(*(table[rows].copy() for table in self._tables()))
 
     def replace(self, rows: Rows, others: _Quartics) -> None:
         """Put others in the place of some."""

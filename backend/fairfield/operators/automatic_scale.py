@@ -171,6 +171,12 @@ class ScaleMap:
         nearest, weights = self._near(points)
         return (weights * self.offset[nearest]).sum(axis=1)
 
+    def nearest(self, points: Array) -> NDArray[np.intp]:
+        """Return which probe (N,) is the nearest to each of (N, 3) points."""
+        workers = thread_count() if len(points) > POINTS_PER_CHUNK else 1
+        _, nearest = self._tree.query(points, workers=workers)
+        return np.minimum(nearest, len(self.points) - 1)
+
     def _near(self, points: Array) -> tuple[NDArray[np.intp], Array]:
         """The nearest probes (N, k) and their weights, which sum to 1."""
         count = min(INTERPOLATED, len(self.points))
