@@ -61,7 +61,8 @@ def smoothed_lattice(field: Field, scale: Scale, progress: ProgressCallback = si
     band = np.nonzero(np.abs(values) < OUTER * _cell(values))
     share = np.clip((OUTER - np.abs(values[band]) / _cell(values)) / (OUTER - INNER), 0, 1)
     lengths = _averaged_scales(field, values, scale)[band]
-    quartic, _ = field.scale_map.shares_at(np.stack(band, axis=1) * _cell(values) - 1)
+    nodes = np.asarray(np.stack(band, axis=1) * _cell(values) - 1, np.float64)
+    quartic, _ = field.scale_map.shares_at(nodes)
     stencil, sparse = field.scale_map.stencil, tangent_stencil(SPARSE)
     # The network itself is asked first, as the lattice may miss what it has between nodes; where
     # the mesh is rough that matters little, and the many samples it needs would take long.
@@ -69,8 +70,8 @@ def smoothed_lattice(field: Field, scale: Scale, progress: ProgressCallback = si
     source = (field.evaluator, "field") if clean else (_spline(values, field.device), "base")
     for index, factor in enumerate(PASSES):
         report = part(progress, index / len(PASSES), (index + 1) / len(PASSES))
-        design = factor * lengths, quartic, stencil
-        smoothed = _smoothed(field, values, *source, band, *design, report)
+        scaled = factor * lengths
+        smoothed = _smoothed(field, values, *source, band, scaled, quartic, stencil, report)
         values[band] += share * (smoothed - values[band])
         # What is left after the first pass needs no dense samples.
         source, stencil = (_spline(values, field.device), "base"), sparse

@@ -298,13 +298,12 @@ def _straight(
     beside = np.flatnonzero(stencil.beside)
     place = values.new_tensor(stencil.samples[beside, :-1] * stencil.is_far[beside, None])
     upper, lower = (each[dimension : dimension + 1, beside] for each in weights)
-    for _ in range(2):
-        curvature = bend / (length * rise.clamp_min(LEAST_RISE * length))
-        # At the feet of samples far aside the normals are turned by the curvature.
-        turn = place @ curvature.reshape(-1, dimension - 1, dimension - 1)
-        stretch = (1 + (length[:, :, None] * turn).square().sum(dim=2)).sqrt()
-        stretched = stretch * values[:, beside]
-        rise = _mixed(stretched, upper, lower, share)
+    curvature = bend / (length * rise.clamp_min(LEAST_RISE * length))
+    # At the feet of samples far aside the normals are turned by the curvature.
+    turn = place @ curvature.reshape(-1, dimension - 1, dimension - 1)
+    stretch = (1 + (length[:, :, None] * turn).square().sum(dim=2)).sqrt()
+    stretched = stretch * values[:, beside]
+    rise = _mixed(stretched, upper, lower, share)
     curvature = bend / (length * rise.clamp_min(LEAST_RISE * length))
     towards = curvature @ values.new_tensor(stencil.directions).T  # [N, k]
     straight = values + towards / 2 * (values - value) ** 2
