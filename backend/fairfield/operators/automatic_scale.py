@@ -265,6 +265,8 @@ class _Ladder:
     heights, normals, shapes
         (S, M), (S, M, 3), (S, M, 3, 3) height above the smoothed surface, its normal and its shape
         operator.
+    lower_heights
+        (S, M) the heights by the quadric.
     turns_of_degree, bends_of_degree
         (S, M) squared differences of normal and shape operator between quartic and quadric.
     measured
@@ -279,6 +281,7 @@ class _Ladder:
         self.heights = np.zeros(shape)
         self.normals = np.zeros((*shape, 3))
         self.shapes = np.zeros((*shape, 3, 3))
+        self.lower_heights = np.zeros(shape)
         self.turns_of_degree, self.bends_of_degree = np.zeros((2, *shape))
         self.measured = np.zeros(shape, bool)
 
@@ -295,7 +298,8 @@ class _Ladder:
                 jets = both_tangent_jets(
                     evaluator.field, at, _tensor(planes, evaluator), as_scale(at, scale), stencil
                 )
-            (height, normal, shape), (_, other_normal, other_shape) = map(_surface, jets)
+            (height, normal, shape), (lower, other_normal, other_shape) = map(_surface, jets)
+            self.lower_heights[index, chunk] = lower
             self.heights[index, chunk] = height
             self.normals[index, chunk], self.shapes[index, chunk] = normal, shape
             self.turns_of_degree[index, chunk] = ((normal - other_normal) ** 2).sum(axis=1)
@@ -505,7 +509,8 @@ def _map(
 ) -> ScaleMap:
     """What is saved of the choice."""
     points, probe = probes.points, np.arange(len(probes))
-    height = ladder.heights[choice.for_normal, probe]
+    lower = ladder.lower_heights[choice.for_normal, probe]
+    height = lower + choice.normal_share * (ladder.heights[choice.for_normal, probe] - lower)
     noise = _spread(height[probes.is_vertex])
     # At folds and rims a vertex may be far from what is smooth there: it has little say.
     height = np.clip(height, -3 * noise, 3 * noise)
