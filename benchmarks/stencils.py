@@ -38,16 +38,17 @@ def main() -> None:
     for spacing in (SPARSE, DENSE):
         tangent = tangent_stencil(spacing)
         flat = tangent.samples[np.abs(tangent.samples[:, 2]) < 1e-12, :2]
-        rows.append(
-            row(
-                f"tangent disk, spacing {spacing}, degree 4",
-                flat,
-                4,
-                tangent.weights[1:3],
-                tangent.weights[4:],
-                len(tangent.samples),
+        for degree, weights in ((4, tangent.weights), (2, tangent.lower_weights)):
+            rows.append(
+                row(
+                    f"tangent disk, spacing {spacing}, degree {degree}",
+                    flat,
+                    degree,
+                    weights[1:3],
+                    weights[4:],
+                    len(tangent.samples),
+                )
             )
-        )
     if options.json:
         print(json.dumps(rows))
         return

@@ -297,6 +297,8 @@ def _new_scale_map(tensors: dict[str, Tensor]) -> ScaleMap:
     limits = {
         "normal_scale": (LADDER[0], LADDER[-1]),
         "curvature_scale": (LADDER[0], LADDER[-1]),
+        "normal_share": (0.0, 1.0),
+        "curvature_share": (0.0, 1.0),
         "spacing": (DENSE, SPARSE),
     }
     for name, array in scale_map.to_arrays().items():

@@ -61,6 +61,8 @@ def smoothed_lattice(field: Field, scale: Scale, progress: ProgressCallback = si
     band = np.nonzero(np.abs(values) < OUTER * _cell(values))
     share = np.clip((OUTER - np.abs(values[band]) / _cell(values)) / (OUTER - INNER), 0, 1)
     lengths = _averaged_scales(field, values, scale)[band]
+    nodes = np.asarray(np.stack(band, axis=1) * _cell(values) - 1, np.float64)
+    quartic, _ = field.scale_map.shares_at(nodes)
     stencil, sparse = field.scale_map.stencil, tangent_stencil(SPARSE)
     # The network itself is asked first, as the lattice may miss what it has between nodes; where
     # the mesh is rough that matters little, and the many samples it needs would take long.
@@ -68,7 +70,8 @@ def smoothed_lattice(field: Field, scale: Scale, progress: ProgressCallback = si
     source = (field.evaluator, "field") if clean else (_spline(values, field.device), "base")
     for index, factor in enumerate(PASSES):
         report = part(progress, index / len(PASSES), (index + 1) / len(PASSES))
-        smoothed = _smoothed(field, values, *source, band, factor * lengths, stencil, report)
+        scaled = factor * lengths
+        smoothed = _smoothed(field, values, *source, band, scaled, quartic, stencil, report)
         values[band] += share * (smoothed - values[band])
         # What is left after the first pass needs no dense samples.
         source, stencil = (_spline(values, field.device), "base"), sparse
@@ -123,6 +126,7 @@ def _smoothed(
     asked: str,
     band: Indices,
     scale: Floats,
+    quartic: Floats,
     stencil: TangentStencil,
     progress: ProgressCallback,
 ) -> Floats:
@@ -140,9 +144,10 @@ def _smoothed(
 
     @torch.no_grad()
     def smooth(evaluator: Evaluator, rows: slice) -> None:
-        at, across, length = (field.tensor(each[rows]) for each in (points, normals, scale))
+        at, *rest = (field.tensor(each[rows]) for each in (points, normals, scale, quartic))
+        across, length, share = rest
         evaluate = getattr(evaluator, asked)
-        value, gradient, _ = tangent_jet(evaluate, at, across, length, stencil)
+        value, gradient, _ = tangent_jet(evaluate, at, across, length, stencil, share)
         normal = torch.nn.functional.normalize(gradient, dim=1).cpu().numpy()
         smoothed[rows] = value.cpu().numpy() + (normal * ways[rows]).sum(axis=1)
 

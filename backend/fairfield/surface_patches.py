@@ -18,6 +18,7 @@ spacing, there is no answer: there the operator itself is to be asked.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,11 +27,12 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from .evaluation import Evaluator
-from .operators.differentiation import Scale, scales, surface_offset
+from .jets import Jets
+from .operators.differentiation import Scale, differentiate, scales, surface_offset
 from .operators.polynomial import derivative_matrix, monomial_exponents, monomials
 from .operators.tangent import DEGREE, LEAST_RISE, TangentPatch, tangent_patch
 from .progress import Progress, ProgressCallback, part, silent
-from .threads import one_torch_thread, thread_count
+from .threads import one_torch_thread, run_shares, thread_count
 
 if TYPE_CHECKING:
     from .field import Field
@@ -40,6 +42,10 @@ Rows = NDArray[np.intp]
 
 SPACING = 0.36
 """Of the places, in scales."""
+SHARED_SPACING = 0.55
+"""Of the places that given points share."""
+LEAST_SHARED = 2.0
+"""Points to a place that make them worth it."""
 WIDEST_SPACING = 0.55
 """What it may be, in scales, where it would be smaller than what is asked for."""
 REACH = 1.2
@@ -56,14 +62,21 @@ DISAGREEING_IN_CELLS = 0.5
 """The same between second-order parts at nodes of a lattice, in its cells."""
 OFF_SURFACE = 0.05
 """A place farther from the smoothed surface than this share of its scale is moved there."""
-NEAREST = 16
+SAME_NORMAL = np.radians(0.2)
+"""By how much less a disk need not be turned for second derivatives."""
+NEAREST = 12
 """Patches that a point on the surface may lie within."""
 PLACES_PER_CHUNK = 1 << 9
 PAIRS_PER_CHUNK = 1 << 14
+CHUNKS_PER_TURN = 4
+"""Of a thread, between two reports."""
 CANDIDATES_PER_CHUNK = 1 << 17
 
 _TERMS = [len(monomial_exponents(2, degree)) for degree in (DEGREE, DEGREE - 1, DEGREE - 2)]
 _ENDS = np.repeat(_TERMS, [1, 2, 3])
+_PAIRS = (0, 0), (0, 1), (1, 1)
+_SYMMETRIC = np.array([[0, 1, 2], [1, 3, 4], [2, 4, 5]])
+"""Where the entries of a matrix stand in its upper triangle."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,15 +136,28 @@ class SurfacePatches:
         near = min(NEAREST, len(self))
         totals = _Totals(len(points), 13)
         step = max(1, PAIRS_PER_CHUNK // near)
-        for start in range(0, len(points), step):
-            progress(Progress(start / len(points), "Measuring curvature"))
+        starts = range(0, len(points), step)
+        threads = thread_count()
+
+        def measure(start: int) -> None:
             chunk = points[start : start + step]
-            away, nearest = self._tree.query(chunk, k=near, workers=thread_count())
+            away, nearest = self._tree.query(chunk, k=near)
             away, nearest = away.reshape(-1, near), nearest.reshape(-1, near)
             share = (away / self._radius[nearest]) ** 2
             row, column = np.nonzero(share < 1)
             owner, share = nearest[row, column], share[row, column]
             self._add(totals, start + row, owner, points[start + row] - self.points[owner], share)
+
+        # No two chunks have a row in common, so it does not matter who works on which.
+        for first in range(0, len(starts), CHUNKS_PER_TURN * threads):
+            progress(Progress(first / len(starts), "Measuring curvature"))
+            turn = starts[first : first + CHUNKS_PER_TURN * threads]
+
+            def share_of(index: int, turn: range = turn) -> None:
+                for start in turn[index::threads]:
+                    measure(start)
+
+            run_shares(threads, share_of)
         return self._answers(totals)
 
     def values_at_nodes(
@@ -211,10 +237,8 @@ class SurfacePatches:
         """
         distance, gradient = self._heights.distance(owner, way)
         distance -= self._offset[owner]
-        hessian = self._bends.hessian(owner, way)
         columns = [distance, distance**2, self._heights.slope[owner], self._heights.scale[owner]]
-        columns += list(gradient.T)
-        columns += [hessian[:, i, j] for i in range(3) for j in range(i, 3)]
+        columns += [*gradient, *self._bends.hessian(owner, way)]
         totals.add(row, (1 - share) ** 2, columns)
 
     def _answers(self, totals: _Totals) -> PatchAnswers:
@@ -227,7 +251,7 @@ class SurfacePatches:
             & (square - distance**2 < (DISAGREEING * scale + self._noise) ** 2)
         )
         normal = gradient / np.maximum(length, 1e-12)[:, None]
-        full = np.stack([rest[3 + index] for index in (0, 1, 2, 1, 3, 4, 2, 4, 5)], axis=1)
+        full = np.stack([rest[3 + index] for index in _SYMMETRIC.flat], axis=1)
         across = np.eye(3) - normal[:, :, None] * normal[:, None]
         hessian = slope[:, None, None] * (across @ full.reshape(-1, 3, 3) @ across)
         return PatchAnswers(answered, distance, slope[:, None] * normal, hessian, scale)
@@ -240,6 +264,10 @@ def surface_patches(
     scale_factor: float,
     least_spacing: float,
     progress: ProgressCallback = silent,
+    *,
+    spacing_in_scales: float = SPACING,
+    least_shared: float = 0.0,
+    put_back: bool = True,
 ) -> SurfacePatches | None:
     """Lay patches out over the smoothed surface, None if there is nowhere to.
 
@@ -252,37 +280,57 @@ def surface_patches(
         Those of `differentiate`.
     least_spacing
         Places are not closer together; where the scale is too small for it there are none.
+    spacing_in_scales
+        What is aimed at between places.
+    least_shared
+        None are laid out either for fewer points to a place than this.
+    put_back
+        Whether distances are those to where the surface runs, see `surface_offset`, rather than to
+        the smoothed field's zero set.
     """
+    # Where places are to be, the nearest probe tells well enough.
     probes = field.scale_map.points.astype(np.float64)
-    finest = SPACING * _scales(field, probes, scale, scale_factor)[0].min()
-    few = _one_for_each_box(start, np.full(len(start), max(0.7 * least_spacing, finest / 2)))
+    lengths = _scales(field, probes, scale, scale_factor)[0]
+    finest = spacing_in_scales * lengths.min()
+    few = _one_for_each_box(start, np.full(len(start), 0.7 * max(least_spacing, finest)))
     points = start[few]
-    first, second = _scales(field, points, scale, scale_factor)
-    spacing = np.maximum(SPACING * first, least_spacing)
-    usable = np.flatnonzero(spacing <= WIDEST_SPACING * first)
-    normals, _, _ = field.scale_map.at(points)
-    kept = usable[_one_for_each_box(points[usable], spacing[usable], normals[usable])]
-    points, normals, spacing = points[kept], normals[kept], spacing[kept]
-    first, second = first[kept], second[kept]
-    if len(points) == 0:
+    probe = field.scale_map.nearest(points)
+    spacing = np.maximum(spacing_in_scales * lengths[probe], least_spacing)
+    usable = np.flatnonzero(spacing <= WIDEST_SPACING * lengths[probe])
+    sides = field.scale_map.normals[probe[usable]]
+    kept = usable[_one_for_each_box(points[usable], spacing[usable], sides)]
+    points = points[kept]
+    if len(points) == 0 or len(start) < least_shared * len(points):
         return None
 
-    heights = _measured(field, points, normals, first, part(progress, 0.0, 0.4))
+    normals, _, _ = field.scale_map.at(points)
+    first, second = _scales(field, points, scale, scale_factor)
+    spacing = np.maximum(spacing_in_scales * first, least_spacing)
+    share, wide_share = field.scale_map.shares_at(points)
+    heights = _measured(field, points, normals, first, share, part(progress, 0.0, 0.4))
     moved, normals = heights.in_the_middle()
     away = np.flatnonzero(np.abs(moved) > OFF_SURFACE * first)
     points[away] -= moved[away, None] * normals[away]
     if len(away):
-        again = _measured(field, points[away], normals[away], first[away], part(progress, 0.4, 0.6))
-        heights.replace(away, again)
+        moved_to = points[away], normals[away], first[away], share[away]
+        heights.replace(away, _measured(field, *moved_to, part(progress, 0.4, 0.6)))
     left, normals = heights.in_the_middle()
-    bends = _measured(field, points, normals, second, part(progress, 0.6, 1.0))
+    # What has the same normal, scale and share has been measured.
+    bends = heights[:]
+    turned = (normals * heights.frame[:, 2]).sum(axis=1) < np.cos(SAME_NORMAL)
+    other = np.flatnonzero(turned | (second != first) | (wide_share != share))
+    if len(other):
+        wide = points[other], normals[other], second[other], wide_share[other]
+        bends.replace(other, _measured(field, *wide, part(progress, 0.6, 1.0)))
 
     good = np.flatnonzero(
         (np.minimum(heights.slope, bends.slope) > LEAST_RISE)
         & (np.abs(left) < 4 * OFF_SURFACE * first)
     )
     place = field.normalization
-    offset = surface_offset(field, place.from_cube(points[good]), scale) / place.unit
+    offset = np.zeros(len(good))
+    if put_back:
+        offset = surface_offset(field, place.from_cube(points[good]), scale) / place.unit
     return SurfacePatches(
         points[good],
         np.abs(moved[good]),
@@ -294,13 +342,71 @@ def surface_patches(
     )
 
 
+def jets_by_patches(
+    field: Field,
+    points: Array,
+    scale: Scale,
+    scale_factor: float,
+    progress: ProgressCallback = silent,
+) -> Jets:
+    """Return what `differentiate` does, at (N, 3) points that share patches where they are many.
+
+    It does not depend on how they are split up among threads, but on which they are. Points off the
+    surface, or with too few around, are answered by the operator alone.
+    """
+    place, count = field.normalization, len(points)
+    jets = Jets(
+        np.full(count, np.nan),
+        np.full((count, 3), np.nan),
+        np.full((count, 3, 3), np.nan),
+        np.full(count, np.nan),
+    )
+    cube = place.to_cube(points)
+    near = np.flatnonzero((np.abs(cube) <= 1).all(axis=1))  # not those that are not finite
+    alone = np.ones(count, bool)
+    scales(field, points[:0], scale, scale_factor, "polynomial")  # refuses wrong ones
+    patches = None
+    if len(near):
+        patches = surface_patches(
+            field,
+            cube[near],
+            scale,
+            scale_factor,
+            0.0,
+            part(progress, 0.0, 0.4),
+            spacing_in_scales=SHARED_SPACING,
+            least_shared=LEAST_SHARED,
+            put_back=False,
+        )
+    if patches is not None:
+        answers = patches.at(cube[near], part(progress, 0.4, 0.8))
+        rows, told = near[answers.answered], answers.answered
+        alone[rows] = False
+        gradient = answers.gradient[told]
+        jets.value[rows] = answers.distance[told] * np.linalg.norm(gradient, axis=1) * place.unit
+        jets.gradient[rows] = gradient
+        jets.hessian[rows] = answers.hessian[told] / place.unit
+        jets.scale[rows] = answers.scale[told] * place.unit
+    rest = np.flatnonzero(alone)
+    asked = differentiate(
+        field,
+        points[rest],
+        scale=scale,
+        scale_factor=scale_factor,
+        progress=part(progress, 0.8, 1.0),
+    )
+    for entry in fields(Jets):
+        getattr(jets, entry.name)[rest] = getattr(asked, entry.name)
+    return jets
+
+
 def _scales(field: Field, points: Array, scale: Scale, scale_factor: float) -> tuple[Array, Array]:
     place = field.normalization
     first, second = scales(field, place.from_cube(points), scale, scale_factor, "polynomial")
     return first / place.unit, second / place.unit
 
 
-def _one_for_each_box(points: Array, side: Array, normals: Array | None = None) -> Rows:
+def _one_for_each_box(points: Array, side: Array, normals: NDArray[Any] | None = None) -> Rows:
     """Which of (N, 3) points to keep, so that about one is left in a box of a side (N,).
 
     The sides are rounded to powers of the root of two. With normals (N, 3) points that look into
@@ -322,7 +428,12 @@ def _one_for_each_box(points: Array, side: Array, normals: Array | None = None) 
 
 
 def _measured(
-    field: Field, points: Array, normals: Array, lengths: Array, progress: ProgressCallback
+    field: Field,
+    points: Array,
+    normals: Array,
+    lengths: Array,
+    shares: Array,
+    progress: ProgressCallback,
 ) -> _Quartics:
     """The quartics over disks across the normals of M points."""
     stencil = field.scale_map.stencil
@@ -331,8 +442,9 @@ def _measured(
     @torch.no_grad()
     def measure(evaluator: Evaluator, start: int) -> None:
         rows = slice(start, start + PLACES_PER_CHUNK)
-        at, across, length = (field.tensor(each[rows]) for each in (points, normals, lengths))
-        patches[start] = tangent_patch(evaluator.field, at, across, length, stencil)
+        at, *rest = (field.tensor(each[rows]) for each in (points, normals, lengths, shares))
+        across, length, share = rest
+        patches[start] = tangent_patch(evaluator.field, at, across, length, stencil, share)
 
     starts = range(0, len(points), PLACES_PER_CHUNK)
     field.evaluator.for_each(
@@ -383,8 +495,8 @@ class _Quartics:
             scale,
         )
 
-    def __getitem__(self, rows: Rows) -> _Quartics:
-        return _Quartics(*(table[rows] for table in self._tables()))
+    def __getitem__(self, rows: Rows | slice) -> _Quartics:
+        return _Quartics(*(table[rows].copy() for table in self._tables()))
 
     def replace(self, rows: Rows, others: _Quartics) -> None:
         """Put others in the place of some."""
@@ -397,68 +509,111 @@ class _Quartics:
     def in_the_middle(self) -> tuple[Array, Array]:
         """Distances (M,) and normals (M, 3) in the middles."""
         every = np.arange(len(self.scale))
-        return self.distance(every, np.zeros((len(every), 3)))
+        distance, normal = self.distance(every, np.zeros((len(every), 3)))
+        return distance, normal.T
 
     def jet(self) -> tuple[Array, Array, Array]:
         """Distances (M,), gradients (M, 3) and Hessians (M, 3, 3) in the middles."""
         every, nowhere = np.arange(len(self.scale)), np.zeros((len(self.scale), 3))
-        return *self.distance(every, nowhere), self.hessian(every, nowhere)
+        upper = self.hessian(every, nowhere)
+        return *self.in_the_middle(), upper[_SYMMETRIC].transpose(2, 0, 1)
 
     def distance(self, owner: Rows, way: Array) -> tuple[Array, Array]:
-        """Distances (P,) and their gradients (P, 3) at ways (P, 3) from the middles."""
-        frame = self.frame[owner]
-        *_, height = local = np.einsum("nij,nj->in", frame, way)
-        value, slope = self._on_disk(owner, local[:2])[:2]
-        curvature = self.curvature[owner]
-        rise = np.sqrt(np.maximum(1 - (slope**2).sum(axis=0), LEAST_RISE**2))
-        turn = np.einsum("nij,jn->in", curvature, slope)
+        """Distances (P,) and their gradients (3, P) at ways (P, 3) from the middles."""
+        axes = self._axes[:, owner]
+        a, b, height = _turned(axes, way.T)
+        at = np.stack([a, b])
+        value, slope = self._on_disk(owner, at)[:2]
+        rise = _rise(slope)
+        turn = _times(self._curvatures[:, owner], slope)
         bend = (turn * slope).sum(axis=0) / rise**2
         distance = value + height * rise + height**2 / 2 * bend
-        gradient = np.stack([*(slope - height * turn / rise), rise + height * bend], axis=1)
-        gradient = np.einsum("ni,nij->nj", gradient, frame)
-        return distance, gradient / np.linalg.norm(gradient, axis=1, keepdims=True)
+        local = [*(slope - height * turn / rise), rise + height * bend]
+        gradient = np.stack(
+            [sum(part * axes[3 * i + j] for i, part in enumerate(local)) for j in range(3)]
+        )
+        return distance, gradient / np.sqrt((gradient**2).sum(axis=0))
 
     def hessian(self, owner: Rows, way: Array) -> Array:
-        """Hessians (P, 3, 3) of the distance at ways (P, 3) from the middles."""
-        frame = self.frame[owner]
-        *_, height = local = np.einsum("nij,nj->in", frame, way)
-        _, slope, (aa, ab, bb) = self._on_disk(owner, local[:2])
-        plane = np.stack([aa, ab, ab, bb], axis=1).reshape(-1, 2, 2)
-        plane = plane - height[:, None, None] * (plane @ plane)
+        """The upper triangles (6, P) of the distance's Hessians at ways (P, 3) from the middles."""
+        axes = self._axes[:, owner]
+        a, b, height = _turned(axes, way.T)
+        _, slope, (aa, ab, bb) = self._on_disk(owner, np.stack([a, b]), bent=True)
+        aa, ab, bb = (
+            aa - height * (aa**2 + ab**2),
+            ab - height * ab * (aa + bb),
+            bb - height * (ab**2 + bb**2),
+        )
         # A distance's Hessian maps its gradient to zero: so it goes on along the normal.
-        rise = np.sqrt(np.maximum(1 - (slope**2).sum(axis=0), LEAST_RISE**2))
-        along = -(slope / rise).T  # [P, 2]
-        lift = frame[:, :2] + along[:, :, None] * frame[:, 2:]
-        return lift.transpose(0, 2, 1) @ plane @ lift
+        rise = _rise(slope)
+        first, second = (
+            [axes[3 * i + j] - along * axes[6 + j] for j in range(3)]
+            for i, along in enumerate(slope / rise)
+        )
+        towards = [aa * f + ab * s for f, s in zip(first, second, strict=True)]
+        aside = [ab * f + bb * s for f, s in zip(first, second, strict=True)]
+        return np.stack(
+            [first[i] * towards[j] + second[i] * aside[j] for i in range(3) for j in range(i, 3)]
+        )
 
-    def _on_disk(self, owner: Rows, at: Array) -> tuple[Array, Array, Array]:
-        """Distances (P,), slopes (2, P) and second derivatives (3, P) at places (2, P) on disks."""
-        terms = self.terms[owner]
-        table = monomials(at / self.scale[owner], DEGREE)
+    @cached_property
+    def _axes(self) -> Array:
+        """(9, M) the frames, each component in a row of its own."""
+        return np.ascontiguousarray(self.frame.reshape(-1, 9).T)
+
+    @cached_property
+    def _curvatures(self) -> Array:
+        """(3, M) the upper triangles of the curvatures, likewise."""
+        return np.ascontiguousarray(self.curvature.reshape(-1, 4)[:, [0, 1, 3]].T)
+
+    def _on_disk(self, owner: Rows, at: Array, bent: bool = False) -> tuple[Array, Array, Array]:
+        """Distances (P,), slopes (2, P) and, if asked, second derivatives (3, P) on disks.
+
+        They are asked at places (2, P).
+        """
+        table = monomials(at / self.scale[owner], DEGREE).T
         values = []
         start = 0
-        for count in _ENDS:
-            values.append(np.einsum("nm,mn->n", terms[:, start : start + count], table[:count]))
+        for count in _ENDS[: 6 if bent else 3]:
+            terms = self.terms[owner, start : start + count]
+            values.append(np.einsum("nm,nm->n", terms, table[:, :count]))
             start += count
-        rise, first, second = values[0], np.stack(values[1:3]), np.stack(values[3:])
+        rise, first, second = values[0], np.stack(values[1:3]), values[3:]
         # The polynomial is e + k e^2 / 2 where e is what is wanted, and k = at^T K at / |at|^2.
         square = np.maximum((at**2).sum(axis=0), (0.1 * self.scale[owner]) ** 2)
-        curvature = self.curvature[owner]
-        turn = np.einsum("nij,jn->in", curvature, at)
+        curvature = self._curvatures[:, owner]
+        turn = _times(curvature, at)
         towards = (turn * at).sum(axis=0) / square
         change = 2 * (turn - towards * at) / square
         root = np.sqrt(np.maximum(1 + 2 * towards * rise, 0.25))
         e = 2 * rise / (1 + root)
         slope = (first - change * e**2 / 2) / root
-        i, j = np.array([0, 0, 1]), np.array([0, 1, 1])
-        same = np.array([[1.0], [0.0], [1.0]])
-        again = (
-            2 * (curvature[:, i, j].T - towards * same)
-            - 2 * (at[i] * change[j] + at[j] * change[i])
-        ) / square
-        bend = second - towards * slope[i] * slope[j]
-        bend -= e * (change[i] * slope[j] + change[j] * slope[i]) + again * e**2 / 2
-        return self.middle[owner] + e, slope, bend / root
+        bends = []
+        for index, bend in enumerate(second):
+            i, j = _PAIRS[index]
+            again = 2 * (
+                curvature[index] - towards * (i == j) - at[i] * change[j] - at[j] * change[i]
+            )
+            bend = bend - towards * slope[i] * slope[j] - again / square * e**2 / 2
+            bends.append((bend - e * (change[i] * slope[j] + change[j] * slope[i])) / root)
+        return self.middle[owner] + e, slope, np.array(bends)
+
+
+def _turned(axes: Array, way: Array) -> list[Array]:
+    """Coordinates (P,) of ways (3, P) along axes (9, P)."""
+    x, y, z = way
+    return [axes[i] * x + axes[i + 1] * y + axes[i + 2] * z for i in (0, 3, 6)]
+
+
+def _times(symmetric: Array, vector: Array) -> Array:
+    """Products (2, P) of matrices, by their upper triangles (3, P), and vectors (2, P)."""
+    aa, ab, bb = symmetric
+    return np.stack([aa * vector[0] + ab * vector[1], ab * vector[0] + bb * vector[1]])
+
+
+def _rise(slope: Array) -> Array:
+    """The slope along the normal (P,) of a distance with slopes (2, P) along the disk."""
+    return np.sqrt(np.maximum(1 - (slope**2).sum(axis=0), LEAST_RISE**2))
 
 
 class _Totals:

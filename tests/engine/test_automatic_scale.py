@@ -56,6 +56,25 @@ def test_it_comes_close_to_the_best_single_scale(noise: float) -> None:
         assert field.report.noise < 2e-4
 
 
+def test_a_quadric_is_taken_where_the_surface_bends_evenly() -> None:
+    directions, triangles = icosphere(subdivisions=5)
+    noise = 0.003 * np.random.default_rng(0).standard_normal((len(directions), 1))
+    ball = fairfield.fit(
+        fairfield.TriangleMesh(directions * (1 + noise), triangles), preset="draft"
+    )
+    ring = fairfield.fit(_noisy_torus(0.006)[0], preset="draft")
+    assert np.median(ball.scale_map.normal_share) == 0
+    assert np.median(ball.scale_map.curvature_share) == 0
+    assert np.median(ring.scale_map.normal_share) == 1
+    assert np.median(ring.scale_map.curvature_share) == 1
+    foot = fairfield.smooth(ball, directions)
+    stencil = fairfield.smooth(ball, directions, operator="polynomial-volume")
+    turns = [angles_in_degrees(each.normals, directions).mean() for each in (foot, stencil)]
+    bends = [np.square(each.mean_curvature - 1).mean() for each in (foot, stencil)]
+    assert turns[0] < turns[1]
+    assert bends[0] < bends[1]
+
+
 def test_small_bumps_of_a_clean_mesh_are_kept() -> None:
     directions, triangles = icosphere(subdivisions=6)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from fairfield.jets import Jets
 from fairfield.operators.polynomial import as_scale
-from fairfield.operators.tangent import tangent_jet, tangent_stencil
+from fairfield.operators.tangent import both_tangent_jets, tangent_jet, tangent_stencil
 
 RADIUS = 0.7
 SPACINGS = (0.72, 0.33)
@@ -105,6 +105,32 @@ def test_wide_disks_see_spheres_and_cylinders_without_bias() -> None:
         jets = _jets(jet, 0.15)
         np.testing.assert_allclose(jets.mean_curvature, mean, rtol=0.01)
         np.testing.assert_allclose(jets.normals, across, atol=1e-6)
+
+
+def test_the_quadric_sees_wide_spheres_without_bias() -> None:
+    normals = _unit_vectors(20, 3)
+    points = RADIUS * normals
+    for spacing in SPACINGS:
+        scale, none = as_scale(points, 0.15), torch.zeros(20, dtype=torch.float64)
+        stencil = tangent_stencil(spacing)
+        jet = tangent_jet(lambda x: x.norm(dim=1) - RADIUS, points, normals, scale, stencil, none)
+        jets = _jets(jet, 0.15)
+        np.testing.assert_allclose(jets.mean_curvature, 1 / RADIUS, rtol=0.01)
+        np.testing.assert_allclose(jets.normals, normals, atol=1e-6)
+
+
+def test_a_share_mixes_quartic_and_quadric() -> None:
+    normals = _unit_vectors(30, 3)
+    points = 0.5 * normals
+    both = both_tangent_jets(_torus, points, normals, as_scale(points, 0.1), tangent_stencil(0.33))
+    for part, share in zip(both, (1.0, 0.0), strict=True):
+        shares = torch.full((30,), share, dtype=torch.float64)
+        jet = tangent_jet(
+            _torus, points, normals, as_scale(points, 0.1), tangent_stencil(0.33), shares
+        )
+        for got, expected in zip(jet, part, strict=True):
+            np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-9)
+    assert not np.allclose(both[0][1], both[1][1], atol=1e-3)
 
 
 def test_the_first_fit_equals_least_squares_done_point_by_point() -> None:

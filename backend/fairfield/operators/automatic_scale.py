@@ -10,7 +10,13 @@ noise of scans and of hash grids alike.
 A change measured at one point is itself noisy: squared changes are averaged over as much surface as
 the neighbourhood covers, on probes spread over the mesh. Below the size of its own facets a mesh is
 flat whatever the shape it stands for; there no scale is considered, unless the facets meet at a
-crease. The map is made once, when the field is fitted, and saved with it. So the answer at a point
+crease.
+
+The degree is chosen likewise: where a quadric over the same disk differs from the quartic by no
+more than the error that is to be expected anyway, the surface bends as evenly as a flat, a cylinder
+or a sphere, and the quartic's further terms are noise.
+
+The map is made once, when the field is fitted, and saved with it. So the answer at a point
 depends on nothing but the field, and costs no more than at a given scale.
 """
 
@@ -33,7 +39,7 @@ from ..progress import Progress, ProgressCallback, part, silent
 from ..sampling import surface_samples
 from ..threads import run_shares, thread_count
 from .polynomial import as_scale, polynomial_jet, two_shell_stencil
-from .tangent import TangentStencil, tangent_jet, tangent_stencil
+from .tangent import TangentStencil, both_tangent_jets, tangent_jet, tangent_stencil
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -66,6 +72,9 @@ NEGLIGIBLE_TURN = np.radians(0.0005)
 NEGLIGIBLE_BEND = 0.0005
 """Changes of the normal (radians) and, relatively, of curvature that are not worth more
 smoothing."""
+QUADRIC, QUARTIC = 1.0, 1.6
+"""Mean squared difference of the two, in squared errors to be expected, up to which the quadric is
+taken, and from which on the quartic."""
 FACET_SHARE = 0.9
 """The smallest scale considered, as a share of the size of the facets."""
 BENT_DEGREES = (1.0, 45.0)
@@ -104,6 +113,8 @@ class ScaleMap:
     normal_error, curvature_error
         (M,) the change between neighbouring scales at the chosen one, an estimate of the error:
         radians, and 1 / length.
+    normal_share, curvature_share
+        (M,) how much of the quartic is taken for each, 0 to 1, the rest being the quadric.
     offset
         (M,) mean height of the mesh's vertices around over the smoothed surface. Noise makes the
         nearest point of a mesh nearer than the surface, and facets cut corners: the vertices know
@@ -120,6 +131,8 @@ class ScaleMap:
     curvature_scale: NDArray[np.float32]
     normal_error: NDArray[np.float32]
     curvature_error: NDArray[np.float32]
+    normal_share: NDArray[np.float32]
+    curvature_share: NDArray[np.float32]
     offset: NDArray[np.float32]
     noise: NDArray[np.float32]
     spacing: NDArray[np.float32]
@@ -146,15 +159,29 @@ class ScaleMap:
         ]
         return _unit(normal), scales[0], scales[1]
 
+    def shares_at(self, points: Array) -> tuple[Array, Array]:
+        """Return normal and curvature shares (N,) for (N, 3) points, interpolated likewise."""
+        nearest, weights = self._near(points)
+        shares = self.normal_share, self.curvature_share
+        normal, curvature = ((weights * share[nearest]).sum(axis=1) for share in shares)
+        return np.clip(normal, 0, 1), np.clip(curvature, 0, 1)
+
     def offset_at(self, points: Array) -> Array:
         """Return the offsets (N,) for (N, 3) points, interpolated likewise."""
         nearest, weights = self._near(points)
         return (weights * self.offset[nearest]).sum(axis=1)
 
+    def nearest(self, points: Array) -> NDArray[np.intp]:
+        """Return which probe (N,) is the nearest to each of (N, 3) points."""
+        workers = thread_count() if len(points) > POINTS_PER_CHUNK else 1
+        _, nearest = self._tree.query(points, workers=workers)
+        return np.minimum(nearest, len(self.points) - 1)
+
     def _near(self, points: Array) -> tuple[NDArray[np.intp], Array]:
         """The nearest probes (N, k) and their weights, which sum to 1."""
         count = min(INTERPOLATED, len(self.points))
-        distance, nearest = self._tree.query(points, k=count)
+        workers = thread_count() if len(points) > POINTS_PER_CHUNK else 1
+        distance, nearest = self._tree.query(points, k=count, workers=workers)
         distance, nearest = distance.reshape(-1, count), nearest.reshape(-1, count)
         # From too far off to be squared the tree finds none, and names one that is not there.
         nearest = np.minimum(nearest, len(self.points) - 1)
@@ -238,6 +265,10 @@ class _Ladder:
     heights, normals, shapes
         (S, M), (S, M, 3), (S, M, 3, 3) height above the smoothed surface, its normal and its shape
         operator.
+    lower_heights
+        (S, M) the heights by the quadric.
+    turns_of_degree, bends_of_degree
+        (S, M) squared differences of normal and shape operator between quartic and quadric.
     measured
         (S, M) bool.
     """
@@ -250,6 +281,8 @@ class _Ladder:
         self.heights = np.zeros(shape)
         self.normals = np.zeros((*shape, 3))
         self.shapes = np.zeros((*shape, 3, 3))
+        self.lower_heights = np.zeros(shape)
+        self.turns_of_degree, self.bends_of_degree = np.zeros((2, *shape))
         self.measured = np.zeros(shape, bool)
 
     def measure(self, index: int, rows: Rows, progress: ProgressCallback) -> None:
@@ -260,9 +293,17 @@ class _Ladder:
 
         def measure(evaluator: Evaluator, chunk: Rows) -> None:
             planes = self._planes(evaluator, index, chunk)
-            self.heights[index, chunk], self.normals[index, chunk], self.shapes[index, chunk] = (
-                _measure(evaluator, self._points[chunk], planes, scale, stencil)
-            )
+            at = _tensor(self._points[chunk], evaluator)
+            with torch.no_grad():
+                jets = both_tangent_jets(
+                    evaluator.field, at, _tensor(planes, evaluator), as_scale(at, scale), stencil
+                )
+            (height, normal, shape), (lower, other_normal, other_shape) = map(_surface, jets)
+            self.lower_heights[index, chunk] = lower
+            self.heights[index, chunk] = height
+            self.normals[index, chunk], self.shapes[index, chunk] = normal, shape
+            self.turns_of_degree[index, chunk] = ((normal - other_normal) ** 2).sum(axis=1)
+            self.bends_of_degree[index, chunk] = ((shape - other_shape) ** 2).sum(axis=(1, 2))
 
         self._evaluator.for_each(
             [
@@ -298,15 +339,8 @@ def _normals(evaluator: Evaluator, points: Array, scale: float) -> Array:
     return _unit(gradient.cpu().numpy())
 
 
-def _measure(
-    evaluator: Evaluator, points: Array, planes: Array, scale: float, stencil: TangentStencil
-) -> tuple[Array, Array, Array]:
+def _surface(jet: tuple[Tensor, Tensor, Tensor]) -> tuple[Array, Array, Array]:
     """Height above the smoothed surface (M,), normal (M, 3) and shape operator (M, 3, 3)."""
-    at = _tensor(points, evaluator)
-    with torch.no_grad():
-        jet = tangent_jet(
-            evaluator.field, at, _tensor(planes, evaluator), as_scale(at, scale), stencil
-        )
     value, gradient, hessian = (each.cpu().numpy() for each in jet)
     norm = np.maximum(np.linalg.norm(gradient, axis=1), 1e-6)
     return value / norm, _unit(gradient), hessian / norm[:, None, None]
@@ -321,13 +355,16 @@ def _is_rough(evaluator: Evaluator, probes: _Probes) -> bool:
     if np.median(probes.facets) > COARSE_FACETS:
         return True
     some = probes.points[probes.is_vertex][:1024]
-    height, _, _ = _measure(
-        evaluator,
-        some,
-        _normals(evaluator, some, NOISE_SCALE),
-        NOISE_SCALE,
-        tangent_stencil(SPARSE),
-    )
+    at, across = _tensor(some, evaluator), _normals(evaluator, some, NOISE_SCALE)
+    with torch.no_grad():
+        jet = tangent_jet(
+            evaluator.field,
+            at,
+            _tensor(across, evaluator),
+            as_scale(at, NOISE_SCALE),
+            tangent_stencil(SPARSE),
+        )
+    height, _, _ = _surface(jet)
     return _spread(height) > NOISE_OF_A_SCAN
 
 
@@ -358,17 +395,19 @@ def _needed(index: int, facets: Array, samples: list[Rows]) -> Rows:
 
 @dataclass(frozen=True, eq=False)
 class _Choice:
-    """Places on the ladder (M,), and the errors to be expected there (M,)."""
+    """Places on the ladder (M,), the errors to be expected there (M,), and the quartic's shares."""
 
     for_normal: NDArray[np.intp]
     for_curvature: NDArray[np.intp]
     normal_error: Array
     curvature_error: Array
+    normal_share: Array
+    curvature_share: Array
 
 
 def _choose(probes: _Probes, ladder: _Ladder, samples: list[Rows], side: float) -> _Choice:
     """Apply the rule to what was measured."""
-    turns, bends, departures = _averages(probes, ladder, samples)
+    turns, bends, turns_of_degree, bends_of_degree, departures = _averages(probes, ladder, samples)
     first_average = min(FIRST_AVERAGE * side, LARGEST_FIRST_AVERAGE)
     reference = max(1, int(np.searchsorted(LADDER, first_average)))
     turn, bend = _both_ways(turns), _both_ways(bends)
@@ -396,14 +435,23 @@ def _choose(probes: _Probes, ladder: _Ladder, samples: list[Rows], side: float) 
         for_curvature,
         np.sqrt(turn[for_normal, probe]),
         np.sqrt(bend[for_curvature, probe]),
+        _share_of_quartic(turns_of_degree[for_normal, probe], turn[for_normal, probe]),
+        _share_of_quartic(bends_of_degree[for_curvature, probe], bend[for_curvature, probe]),
     )
 
 
-def _averages(probes: _Probes, ladder: _Ladder, samples: list[Rows]) -> tuple[Array, Array, Array]:
+def _share_of_quartic(difference: Array, error: Array) -> Array:
+    """From the squared difference to the quadric (M,) and the squared error expected (M,)."""
+    ratio = difference / np.maximum(error, 1e-300)
+    return np.clip((ratio - QUADRIC) / (QUARTIC - QUADRIC), 0, 1)
+
+
+def _averages(probes: _Probes, ladder: _Ladder, samples: list[Rows]) -> tuple[Array, ...]:
     """Mean squares around each probe: (steps, M) changes of the normal and of the shape operator
-    from each scale to the next, and (scales, M) heights above the smoothed surface."""
+    from each scale to the next, (scales, M) the same from quadric to quartic, and (scales, M)
+    heights above the smoothed surface."""
     turns, bends = np.empty((2, len(STEPS), len(probes)))
-    departures = np.zeros((len(LADDER), len(probes)))
+    turns_of_degree, bends_of_degree, departures = np.zeros((3, len(LADDER), len(probes)))
     normals = ladder.normals.astype(np.float32)
     neighbours: list[tuple[Array, Rows]] = []
     for index, sample in enumerate(samples):
@@ -428,13 +476,19 @@ def _averages(probes: _Probes, ladder: _Ladder, samples: list[Rows]) -> tuple[Ar
             [
                 ((ladder.normals[index + 1] - ladder.normals[index]) ** 2).sum(axis=1),
                 ((ladder.shapes[index + 1] - ladder.shapes[index]) ** 2).sum(axis=(1, 2)),
+                ladder.turns_of_degree[index + 1],
+                ladder.bends_of_degree[index + 1],
                 ladder.heights[index + 1] ** 2,
             ],
             axis=1,
         )
-        turns[index], bends[index], departures[index + 1] = np.einsum(
-            "nk,nkc->cn", weights, squares[near]
-        )
+        (
+            turns[index],
+            bends[index],
+            turns_of_degree[index + 1],
+            bends_of_degree[index + 1],
+            departures[index + 1],
+        ) = np.einsum("nk,nkc->cn", weights, squares[near])
 
     threads = thread_count()
 
@@ -443,7 +497,7 @@ def _averages(probes: _Probes, ladder: _Ladder, samples: list[Rows]) -> tuple[Ar
             average(index)
 
     run_shares(threads, share)
-    return turns, bends, departures
+    return turns, bends, turns_of_degree, bends_of_degree, departures
 
 
 def _map(
@@ -455,7 +509,8 @@ def _map(
 ) -> ScaleMap:
     """What is saved of the choice."""
     points, probe = probes.points, np.arange(len(probes))
-    height = ladder.heights[choice.for_normal, probe]
+    lower = ladder.lower_heights[choice.for_normal, probe]
+    height = lower + choice.normal_share * (ladder.heights[choice.for_normal, probe] - lower)
     noise = _spread(height[probes.is_vertex])
     # At folds and rims a vertex may be far from what is smooth there: it has little say.
     height = np.clip(height, -3 * noise, 3 * noise)
@@ -474,6 +529,8 @@ def _map(
                 LADDER[choice.for_curvature],
                 choice.normal_error,
                 choice.curvature_error,
+                choice.normal_share,
+                choice.curvature_share,
                 offset,
                 [noise],
                 [spacing],

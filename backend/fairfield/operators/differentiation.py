@@ -17,12 +17,6 @@ from .autodiff import autodiff_jet
 from .finite_difference import finite_difference_jet
 from .polynomial import polynomial_jet, two_shell_stencil
 from .random_samples import random_samples_jet
-from .shared_lattice import (
-    SMALLEST_LATTICE_SCALE,
-    lattice_jet,
-    lattice_stencil,
-    nearest_lattice_scale,
-)
 from .tangent import tangent_jet
 
 if TYPE_CHECKING:
@@ -78,8 +72,8 @@ def differentiate(
 
         - "polynomial": a quartic over the tangent plane, fixed samples (see `tangent`);
         - "polynomial-volume": a quadric over a ball, fixed samples (see `polynomial`);
-        - "polynomial-lattice": a quartic over a ball, samples shared by the points (see
-          `shared_lattice`);
+        - "polynomial-lattice": the same over disks on a lattice along the surface, shared by all
+          points between them (see `surface_patches`);
         - "polynomial-random": the quadric with random samples, as published (see
           `random_samples`);
         - "finite-difference", "autodiff", "mesh" (marching cubes, see `mesh_based`): baselines.
@@ -93,6 +87,10 @@ def differentiate(
         known = ", ".join(OPERATORS)
         raise SettingError(f"There is no operator {operator!r}; choose from {known}.")
     table = as_points(points)
+    if operator == BY_PATCHES:
+        from ..surface_patches import jets_by_patches  # which asks this module
+
+        return jets_by_patches(field, table, scale, scale_factor, progress)
     unit = field.normalization.unit
     cube = field.normalization.to_cube(table)
     first, second = (s / unit for s in scales(field, table, scale, scale_factor, operator))
@@ -102,13 +100,13 @@ def differentiate(
     rows = np.flatnonzero(np.isfinite(cube).all(axis=1))
 
     def measure(one: Field, chunk: Rows) -> None:
-        jet = OPERATORS[operator](one, cube[chunk], first[chunk], second[chunk])
+        jet = _OPERATORS[operator](one, cube[chunk], first[chunk], second[chunk])
         value[chunk], gradient[chunk], hessian[chunk] = jet
 
     def report(done: float) -> None:
         progress(Progress(done, "Measuring curvature"))
 
-    if operator in SHARING:
+    if operator == "mesh":  # all threads work on one chunk
         with field.evaluator.in_small_parts():
             for chunk in _chunks(rows, POINTS_THAT_SHARE):
                 report(chunk[0] / len(cube))
@@ -219,25 +217,31 @@ def scales(
 def _tangent(field: Field, points: Array, first: Array, second: Array) -> CubeJet:
     """The tangent-plane polynomial, with disks across the normals of the nearest probes."""
     normals, _, _ = field.scale_map.at(points)
-    value, gradient, hessian = _tangent_at(field, points, normals, first)
-    if np.array_equal(first, second):
+    share, wide_share = field.scale_map.shares_at(points)
+    value, gradient, hessian = _tangent_at(field, points, normals, first, share)
+    if np.array_equal(first, second) and np.array_equal(share, wide_share):
         return value, gradient, hessian
     normals = gradient / np.maximum(np.linalg.norm(gradient, axis=1, keepdims=True), 1e-12)
-    _, wide_gradient, hessian = _tangent_at(field, points, normals, second)
+    _, wide_gradient, hessian = _tangent_at(field, points, normals, second, wide_share)
     # The shape operator is the Hessian over the gradient's norm: keep it as the wider disk sees it.
     norm, wide_norm = (np.linalg.norm(each, axis=1) for each in (gradient, wide_gradient))
     hessian *= (norm / np.maximum(wide_norm, 1e-12))[:, None, None]
     return value, gradient, hessian
 
 
-def _tangent_at(field: Field, points: Array, normals: Array, scale: Array) -> CubeJet:
+def _tangent_at(field: Field, points: Array, normals: Array, scale: Array, share: Array) -> CubeJet:
     stencil = field.scale_map.stencil
 
     def measure(rows: slice | NDArray[np.intp], across: Array) -> CubeJet:
         at = field.tensor(points[rows])
         with torch.no_grad():
             jet = tangent_jet(
-                field.evaluate, at, field.tensor(across), field.tensor(scale[rows]), stencil
+                field.evaluate,
+                at,
+                field.tensor(across),
+                field.tensor(scale[rows]),
+                stencil,
+                field.tensor(share[rows]),
             )
         return _arrays(jet)
 
@@ -275,31 +279,6 @@ def _in_torch(
     return in_torch
 
 
-def _on_lattices(field: Field, points: Array, scale: Array) -> CubeJet:
-    """On lattices that the points share; where there can be none, each on its own."""
-
-    def values(at: Array) -> NDArray[np.float32]:
-        return field.evaluate(field.tensor(at)).cpu().numpy()
-
-    value, gradient = np.empty(len(points)), np.empty((len(points), 3))
-    hessian = np.empty((len(points), 3, 3))
-    shared = (np.abs(points) <= 1).all(axis=1) & (scale >= SMALLEST_LATTICE_SCALE)
-    rounded = np.where(shared, nearest_lattice_scale(scale), 0.0)
-    for each in np.unique(rounded[shared]):
-        rows = np.flatnonzero(rounded == each)
-        value[rows], gradient[rows], hessian[rows] = lattice_jet(values, points[rows], each)
-    alone = np.flatnonzero(~shared)
-    for start in range(0, len(alone), POINTS_PER_CHUNK):
-        rows = alone[start : start + POINTS_PER_CHUNK]
-        value[rows], gradient[rows], hessian[rows] = _on_own_lattice(
-            field, points[rows], scale[rows]
-        )
-    return value, gradient, hessian
-
-
-_on_own_lattice = _in_torch(lambda f, x, s: polynomial_jet(f, x, s, lattice_stencil()))
-
-
 def _autodiff(field: Field, points: Array, _first: Array, _second: Array) -> CubeJet:
     return _arrays(autodiff_jet(field.evaluate_module, field.tensor(points)))
 
@@ -314,17 +293,19 @@ def _arrays(jet: tuple[Tensor, Tensor, Tensor]) -> CubeJet:
     return value, gradient, hessian
 
 
-SHARING = ("polynomial-lattice", "mesh")
-"""Operators whose points share what is evaluated, by all threads at once."""
+BY_PATCHES = "polynomial-lattice"
+"""The operator that all points are given to at once, and that decides on their scales itself."""
 
-OPERATORS: dict[str, Operator] = {
+_OPERATORS: dict[str, Operator] = {
     "polynomial": _tangent,
     "polynomial-volume": _for_each_order(
         _in_torch(lambda f, x, s: polynomial_jet(f, x, s, two_shell_stencil()))
     ),
-    "polynomial-lattice": _for_each_order(_on_lattices),
     "polynomial-random": _for_each_order(_in_torch(random_samples_jet)),
     "finite-difference": _for_each_order(_in_torch(finite_difference_jet)),
     "autodiff": _autodiff,
     "mesh": _mesh,
 }
+
+OPERATORS = (*_OPERATORS, BY_PATCHES)
+"""What `differentiate` offers."""

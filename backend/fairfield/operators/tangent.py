@@ -12,7 +12,12 @@ the normal to zero.
 Over a sphere of curvature k the distance d from a tangent plane is no quadric of the place on it,
 but d + k d^2 / 2 is. So a first fit tells the normal curvature in the direction of each sample, and
 the second is made to samples straightened by it: the same jet, with a fraction of the bias, which
-lets the neighbourhood be wider.
+lets the neighbourhood be wider. The slope along the normal falls away from the middle as the level
+sets turn, which the same curvature tells.
+
+Where the surface bends so evenly that a quadric would do, a quartic's further terms only take noise
+in: on a sphere they double its error. So both are fitted to the same samples, and mixed by a share
+that `automatic_scale` chooses.
 
 As in `polynomial`, the design is fixed and point-symmetric, so the solution is one constant matrix.
 """
@@ -21,23 +26,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .polynomial import Evaluate, in_float64, least_squares
+from .polynomial import Evaluate, in_float64, least_squares, monomial_exponents
 
 DEGREE = 4
 REACH = 2.6
 """Radius of the disk; the Gaussian weight is 3 % there."""
 LEAST_RISE = 0.3
 """Slope along the normal below which the field is no distance, and curvature not to be trusted."""
+LOWER_DEGREE = 2
 ABOVE = 0.5
-ASIDE = 0.35
-"""Height of the samples beside the plane, and their distance from the normal."""
+"""Height of the samples beside the plane."""
+DENSE = 0.5
+"""Spacing below which noise is to be averaged away."""
+ASIDE = 0.35, 3
+FAR_ASIDE = 1.75, 6
+"""Distance from the normal and number of the samples on either side, and of those besides for the
+quadric in noise. Noise bends distances near the surface: a slope has to be measured where the
+samples lie that tell the bend, which for a quadric weigh most at 1.4 to 2 scales."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,11 +67,25 @@ class TangentStencil:
     polynomial
         (m, k) the rows give all coefficients of the polynomial over the plane, in the order of
         `monomial_exponents`.
+    lower_weights, lower_polynomial
+        The same for the quadric over the same samples; its further coefficients are 0.
     """
 
     samples: NDArray[np.float64]
     weights: NDArray[np.float64]
     polynomial: NDArray[np.float64]
+    lower_weights: NDArray[np.float64]
+    lower_polynomial: NDArray[np.float64]
+
+    @cached_property
+    def beside(self) -> NDArray[np.bool_]:
+        """(k,) which samples lie beside the plane."""
+        return np.abs(self.samples[:, -1]) > 1e-12
+
+    @cached_property
+    def is_far(self) -> NDArray[np.bool_]:
+        """(k,) which of those are far aside."""
+        return self.beside & (np.linalg.norm(self.samples[:, :-1], axis=1) > 2 * ASIDE[0])
 
     @cached_property
     def directions(self) -> NDArray[np.float64]:
@@ -67,7 +93,7 @@ class TangentStencil:
 
         Zero for the samples beside the plane.
         """
-        place = self.samples[:, :-1] * (np.abs(self.samples[:, -1:]) < 1e-12)
+        place = self.samples[:, :-1] * ~self.beside[:, None]
         square = np.maximum((place**2).sum(axis=1), 1e-12)
         return (place[:, :, None] * place[:, None, :] / square[:, None, None]).reshape(
             len(place), -1
@@ -75,45 +101,64 @@ class TangentStencil:
 
 
 @lru_cache
-def tangent_stencil(spacing: float, dimension: int = 3, degree: int = DEGREE) -> TangentStencil:
+def tangent_stencil(spacing: float, dimension: int = 3) -> TangentStencil:
     """Return the design whose samples are this far apart, in units of the scale.
 
     In space they lie on a hexagonal lattice, in the plane along the tangent. In space the spacing
-    0.72 makes 61 samples, 0.33 makes 229.
+    0.72 makes 61 samples, 0.33 makes 241.
     """
     steps = np.arange(-np.ceil(REACH / spacing) - 1, np.ceil(REACH / spacing) + 2)
     if dimension == 2:
         flat = spacing * steps[:, None]
-        aside = np.array([[ASIDE], [-ASIDE]])
     else:
         i, j = np.meshgrid(steps, steps)
         flat = spacing * np.stack([(i + j / 2).ravel(), (np.sqrt(3) / 2 * j).ravel()], axis=1)
-        angles = 2 * np.pi / 3 * np.arange(3)
-        aside = ASIDE * np.stack([np.cos(angles), np.sin(angles)], axis=1)
     square = (flat**2).sum(axis=1)
     inside = square <= REACH**2
     flat, gaussian = flat[inside], np.exp(-square[inside] / 2)
     gaussian /= gaussian.sum()
     # Cut off at the reach and sampled, the Gaussian is a little narrower than 1.
     flat /= np.sqrt((gaussian[:, None] * flat**2).sum(axis=0).mean())
-    fitted = least_squares(flat, gaussian, degree)
-    in_plane = np.concatenate(
-        [fitted.value[None], fitted.gradient, fitted.hessian.reshape(-1, len(flat))]
-    )
+    own = [_around(*ASIDE, dimension)]
+    if spacing < DENSE:
+        own.append(_around(*FAR_ASIDE, dimension))
     # Those above and below are opposite each other, so that even terms cancel.
-    beside = len(aside)
-    weights = np.zeros((len(in_plane) + 1, len(flat) + 2 * beside))
-    weights[:dimension, : len(flat)] = in_plane[:dimension]
-    weights[dimension, len(flat) :] = np.repeat([1, -1], beside) / (2 * ABOVE * beside)
-    weights[dimension + 1 :, : len(flat)] = in_plane[dimension:]
-    above = np.hstack([aside, np.full((beside, 1), ABOVE)])
-    samples = np.concatenate([np.hstack([flat, np.zeros((len(flat), 1))]), above, -above])
-    polynomial = np.pad(fitted.polynomial, ((0, 0), (0, 2 * beside)))
-    return TangentStencil(samples, weights, polynomial)
+    above = [np.hstack([ring, np.full((len(ring), 1), ABOVE)]) for ring in own]
+    samples = np.concatenate(
+        [np.hstack([flat, np.zeros((len(flat), 1))]), *(np.vstack([a, -a]) for a in above)]
+    )
+    ends = len(flat) + np.cumsum([0, *(2 * len(ring) for ring in own)])
+
+    def design(degree: int, ring: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        fitted = least_squares(flat, gaussian, degree)
+        weights = np.zeros((1 + dimension + (dimension - 1) ** 2, len(samples)))
+        weights[0, : len(flat)] = fitted.value
+        weights[1:dimension, : len(flat)] = fitted.gradient
+        slope = slice(ends[ring], ends[ring + 1])
+        weights[dimension, slope] = np.sign(samples[slope, -1]) / (2 * ABOVE * len(own[ring]))
+        weights[dimension + 1 :, : len(flat)] = fitted.hessian.reshape(-1, len(flat))
+        polynomial = np.zeros((len(monomial_exponents(dimension - 1, DEGREE)), len(samples)))
+        polynomial[: len(fitted.polynomial), : len(flat)] = fitted.polynomial
+        return weights, polynomial
+
+    return TangentStencil(samples, *design(DEGREE, 0), *design(LOWER_DEGREE, len(own) - 1))
+
+
+def _around(radius: float, count: int, dimension: int) -> NDArray[np.float64]:
+    """Places in the plane at a distance from the normal."""
+    if dimension == 2:
+        return np.array([[radius], [-radius]])
+    angles = 2 * np.pi / count * np.arange(count)
+    return radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
 
 
 def tangent_jet(
-    evaluate: Evaluate, points: Tensor, normals: Tensor, scale: Tensor, stencil: TangentStencil
+    evaluate: Evaluate,
+    points: Tensor,
+    normals: Tensor,
+    scale: Tensor,
+    stencil: TangentStencil,
+    share: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return value (N,), gradient (N, d) and Hessian (N, d, d) at (N, d) points.
 
@@ -124,12 +169,33 @@ def tangent_jet(
         derivatives are those of the field, and a tilt only turns the disk.
     scale
         (N,) standard deviation per axis of the disk's weights, in the points' units.
+    share
+        (N,) of the quartic, 0 to 1, the rest being the quadric; all of it by default.
     """
-    count, dimension = points.shape
-    fit = _straightened(evaluate, points, normals, scale, stencil)
+    fit = _straightened(evaluate, points, normals, scale, stencil, share)
+    return _jet(fit, scale, stencil, share)
+
+
+def both_tangent_jets(
+    evaluate: Evaluate, points: Tensor, normals: Tensor, scale: Tensor, stencil: TangentStencil
+) -> tuple[tuple[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]:
+    """Return what `tangent_jet` does with the quartic alone and, of the same samples, without."""
+    none = torch.zeros_like(scale)
+    values, frame = _samples(evaluate, points, normals, scale, stencil)
+    quartic, quadric = (
+        _jet(_straight(values, frame, scale, stencil, share), scale, stencil, share)
+        for share in (None, none)
+    )
+    return quartic, quadric
+
+
+def _jet(
+    fit: _Straightened, scale: Tensor, stencil: TangentStencil, share: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    count, dimension, _ = fit.frame.shape
     length = in_float64(scale)[:, None]
     parts = [1, dimension, (dimension - 1) ** 2]
-    value, slope, bend = (fit.samples @ fit.samples.new_tensor(stencil.weights).T).split(
+    value, slope, bend = _mixed(fit.samples, stencil.weights, stencil.lower_weights, share).split(
         parts, dim=1
     )
     # On a tilted disk the straightening has a second derivative of its own, exact on a sphere.
@@ -167,14 +233,19 @@ class TangentPatch(NamedTuple):
 
 
 def tangent_patch(
-    evaluate: Evaluate, points: Tensor, normals: Tensor, scale: Tensor, stencil: TangentStencil
+    evaluate: Evaluate,
+    points: Tensor,
+    normals: Tensor,
+    scale: Tensor,
+    stencil: TangentStencil,
+    share: Tensor | None = None,
 ) -> TangentPatch:
     """Return the whole polynomials of which `tangent_jet` gives the jets in the middle."""
     dimension = points.shape[1]
-    fit = _straightened(evaluate, points, normals, scale, stencil)
+    fit = _straightened(evaluate, points, normals, scale, stencil, share)
     return TangentPatch(
         fit.frame,
-        fit.samples @ fit.samples.new_tensor(stencil.polynomial).T,
+        _mixed(fit.samples, stencil.polynomial, stencil.lower_polynomial, share),
         fit.middle[:, 0],
         fit.curvature.reshape(-1, dimension - 1, dimension - 1),
         fit.slope[:, 0] / in_float64(scale),
@@ -192,20 +263,63 @@ class _Straightened(NamedTuple):
 
 
 def _straightened(
-    evaluate: Evaluate, points: Tensor, normals: Tensor, scale: Tensor, stencil: TangentStencil
+    evaluate: Evaluate,
+    points: Tensor,
+    normals: Tensor,
+    scale: Tensor,
+    stencil: TangentStencil,
+    share: Tensor | None,
 ) -> _Straightened:
+    values, frame = _samples(evaluate, points, normals, scale, stencil)
+    return _straight(values, frame, scale, stencil, share)
+
+
+def _samples(
+    evaluate: Evaluate, points: Tensor, normals: Tensor, scale: Tensor, stencil: TangentStencil
+) -> tuple[Tensor, Tensor]:
+    """The field's values (N, k), and the frames (N, d, d) that they were taken in."""
     count, dimension = points.shape
     frame = torch.cat([tangent_frame(normals), normals[:, None]], dim=1)  # [N, d, d]
     neighbours = points.new_tensor(stencil.samples) @ (scale[:, None, None] * frame)
     neighbours += points[:, None]
     values = in_float64(evaluate(neighbours.reshape(-1, dimension)).reshape(count, -1))
+    return values, in_float64(frame)
+
+
+def _straight(
+    values: Tensor, frame: Tensor, scale: Tensor, stencil: TangentStencil, share: Tensor | None
+) -> _Straightened:
+    dimension = frame.shape[1]
     length = in_float64(scale)[:, None]
     parts = [1, dimension, (dimension - 1) ** 2]
-    value, slope, bend = (values @ values.new_tensor(stencil.weights).T).split(parts, dim=1)
-    curvature = bend / (length * slope[:, -1:].clamp_min(LEAST_RISE * length))
+    weights = stencil.weights, stencil.lower_weights
+    value, slope, bend = _mixed(values, *weights, share).split(parts, dim=1)
+    rise = slope[:, -1:]
+    beside = np.flatnonzero(stencil.beside)
+    place = values.new_tensor(stencil.samples[beside, :-1] * stencil.is_far[beside, None])
+    upper, lower = (each[dimension : dimension + 1, beside] for each in weights)
+    curvature = bend / (length * rise.clamp_min(LEAST_RISE * length))
+    # At the feet of samples far aside the normals are turned by the curvature.
+    turn = place @ curvature.reshape(-1, dimension - 1, dimension - 1)
+    stretch = (1 + (length[:, :, None] * turn).square().sum(dim=2)).sqrt()
+    stretched = stretch * values[:, beside]
+    rise = _mixed(stretched, upper, lower, share)
+    curvature = bend / (length * rise.clamp_min(LEAST_RISE * length))
     towards = curvature @ values.new_tensor(stencil.directions).T  # [N, k]
     straight = values + towards / 2 * (values - value) ** 2
-    return _Straightened(straight, in_float64(frame), value, curvature, slope[:, -1:])
+    straight[:, beside] = stretched
+    return _Straightened(straight, frame, value, curvature, rise)
+
+
+def _mixed(
+    samples: Tensor, weights: NDArray[Any], lower: NDArray[Any], share: Tensor | None
+) -> Tensor:
+    """What weights (r, k) make of samples (N, k), and with a share (N,) those of lower degree."""
+    upper = samples @ samples.new_tensor(weights).T
+    if share is None:
+        return upper
+    least = samples @ samples.new_tensor(lower).T
+    return least + in_float64(share)[:, None] * (upper - least)
 
 
 def tangent_frame(normals: Tensor) -> Tensor:
