@@ -177,6 +177,15 @@ def test_vertices_on_few_lines_or_in_no_triangle_or_too_few_have_no_say() -> Non
     assert (_compared(vertices, triangles, vertices).share == 0).all()
 
 
+def test_a_triangle_of_two_corners_changes_nothing() -> None:
+    vertices, triangles, normals = _sphere(3)
+    extra = np.array([[0, 0, 5], [7, 9, 9]])
+    right = _compared(vertices, triangles, normals)
+    jets = _compared(vertices, np.concatenate([triangles, extra]), normals)
+    np.testing.assert_allclose(jets.share, right.share, atol=1e-6)
+    np.testing.assert_allclose(jets.normals, right.normals, atol=1e-9)
+
+
 def test_where_faces_turn_into_roundings_it_is_no_worse_than_the_mesh() -> None:
     vertices, triangles, normals = _turned_part(around=32, arc=4)
     mesh = fairfield.TriangleMesh(vertices, triangles)

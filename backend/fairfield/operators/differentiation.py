@@ -34,8 +34,8 @@ SCALE_LIMITS = (1e-4, 1.0)
 """The smallest and largest scale, in half-extents: float32 ends below, the shape above."""
 POINTS_PER_CHUNK = 1 << 8
 """With all their neighbours they stay in the processor's cache."""
-POINTS_THAT_SHARE = 1 << 15
-"""Points that are answered together by the operator in which they share their neighbours."""
+POINTS_OF_MESH_PER_CHUNK = 1 << 15
+"""The operator "mesh" answers many together, with all threads."""
 WITHOUT_SCALE = ("autodiff", "mesh")
 TILT = 0.9
 """Least cosine between the normal that was found and the one that the disk was laid across."""
@@ -70,10 +70,10 @@ def differentiate(
     operator
         One of `OPERATORS`:
 
-        - "polynomial": a quartic over the tangent plane, fixed samples (see `tangent`);
+        - "polynomial": a quartic or quadric over the tangent plane, fixed samples (see `tangent`);
         - "polynomial-volume": a quadric over a ball, fixed samples (see `polynomial`);
-        - "polynomial-lattice": the same over disks on a lattice along the surface, shared by all
-          points between them (see `surface_patches`);
+        - "polynomial-lattice": the disks of "polynomial", laid out along the surface and shared by
+          all points between them (see `surface_patches`);
         - "polynomial-random": the quadric with random samples, as published (see
           `random_samples`);
         - "finite-difference", "autodiff", "mesh" (marching cubes, see `mesh_based`): baselines.
@@ -108,7 +108,7 @@ def differentiate(
 
     if operator == "mesh":  # all threads work on one chunk
         with field.evaluator.in_small_parts():
-            for chunk in _chunks(rows, POINTS_THAT_SHARE):
+            for chunk in _chunks(rows, POINTS_OF_MESH_PER_CHUNK):
                 report(chunk[0] / len(cube))
                 measure(field, chunk)
     else:
@@ -219,13 +219,17 @@ def _tangent(field: Field, points: Array, first: Array, second: Array) -> CubeJe
     normals, _, _ = field.scale_map.at(points)
     share, wide_share = field.scale_map.shares_at(points)
     value, gradient, hessian = _tangent_at(field, points, normals, first, share)
-    if np.array_equal(first, second) and np.array_equal(share, wide_share):
-        return value, gradient, hessian
-    normals = gradient / np.maximum(np.linalg.norm(gradient, axis=1, keepdims=True), 1e-12)
-    _, wide_gradient, hessian = _tangent_at(field, points, normals, second, wide_share)
-    # The shape operator is the Hessian over the gradient's norm: keep it as the wider disk sees it.
-    norm, wide_norm = (np.linalg.norm(each, axis=1) for each in (gradient, wide_gradient))
-    hessian *= (norm / np.maximum(wide_norm, 1e-12))[:, None, None]
+    other = np.flatnonzero((first != second) | (share != wide_share))
+    if len(other):
+        norm = np.linalg.norm(gradient[other], axis=1)
+        normals = gradient[other] / np.maximum(norm, 1e-12)[:, None]
+        _, wide_gradient, wide_hessian = _tangent_at(
+            field, points[other], normals, second[other], wide_share[other]
+        )
+        # The shape operator is the Hessian over the gradient's norm: keep it as the wider disk
+        # sees it.
+        wide_norm = np.linalg.norm(wide_gradient, axis=1)
+        hessian[other] = wide_hessian * (norm / np.maximum(wide_norm, 1e-12))[:, None, None]
     return value, gradient, hessian
 
 

@@ -91,7 +91,7 @@ class VertexJets:
     height
         (V,) of the surface over the vertex, along `normals`.
     radius
-        (V,) of the neighbourhood.
+        (V,) of the neighbourhood; the field's where there are too few vertices for a polynomial.
     share
         (V,) from 0 to 1: how far the answer should be the mesh's instead of the field's.
     hessian_share
@@ -147,12 +147,13 @@ def vertex_jets(
     normals = polynomial[:, None] * fits.normals + facets[:, None] * across
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-300)
     share = polynomial + facets
+    radius = fits.radius[index] * size
     height = fits.height * polynomial / np.maximum(share, 1e-300)
     return VertexJets(
         normals[index],
         fits.hessians[index] / size,
         height[index] * size,
-        fits.radius[index] * size,
+        np.where(radius > 0, radius, 2 * field_scale),
         share[index],
         hessian[index],
     )
@@ -311,9 +312,11 @@ def _errors(
     """Errors in radians (V,) of the polynomials' normals, the facets' and the field's."""
     ends = np.concatenate([triangles, np.roll(triangles, -1, axis=1)]).reshape(2, -1)
     chords = fits.places[ends[1]] - fits.places[ends[0]]
-    length = np.maximum(np.linalg.norm(chords, axis=1), 1e-300)
-    # The normal on an edge is none of the faces' beside it.
-    weight = np.maximum(1 - spread[ends].max(axis=0) / (1 - SAME_FACE), 0)
+    length = np.linalg.norm(chords, axis=1)
+    # The normal on an edge is none of the faces' beside it. A triangle of two corners has a chord
+    # of no length, which tells nothing.
+    weight = np.maximum(1 - spread[ends].max(axis=0) / (1 - SAME_FACE), 0) * (length > 0)
+    length[length == 0] = 1
 
     def at_vertices(of_chords: Array) -> Array:
         total = np.zeros(len(spread))
