@@ -37,7 +37,7 @@ def main() -> None:
         )
     for spacing in (SPARSE, DENSE):
         tangent = tangent_stencil(spacing)
-        flat = tangent.samples[np.abs(tangent.samples[:, 2]) < 1e-12, :2]
+        flat = tangent.samples[~tangent.beside, :2]
         for degree, weights in ((4, tangent.weights), (2, tangent.lower_weights)):
             rows.append(
                 row(

@@ -143,9 +143,8 @@ def _on_smoothed_surface(
         gradient = answers.gradient[shared]
         way = answers.distance[shared] / np.linalg.norm(gradient, axis=1)
         vertices[shared] = place.from_cube(cube[shared] - way[:, None] * gradient)
-        jets.gradient[shared] = gradient
-        jets.hessian[shared] = answers.hessian[shared] / place.unit
-        jets.scale[shared] = answers.scale[shared] * place.unit
+        jets.replace(shared, answers.jets(shared, place.unit))
+        jets.value[shared] = 0
     rows = np.flatnonzero(alone)
     found = smooth(
         field,
@@ -159,10 +158,8 @@ def _on_smoothed_surface(
     far = ~(np.abs(found.deviation) <= cell * place.unit)
     vertices[rows[~far]] = found.foot_points[~far]
     there = differentiate(field, vertices[rows[far]], scale=scale, scale_factor=scale_factor)
-    for entry in fields(Jets):
-        table = getattr(jets, entry.name)
-        table[rows] = getattr(found, entry.name)
-        table[rows[far]] = getattr(there, entry.name)
+    jets.replace(rows, found)
+    jets.replace(rows[far], there)
     return TriangleMesh(vertices, surface.triangles), jets
 
 

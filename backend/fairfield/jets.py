@@ -6,7 +6,7 @@ H = (k1 + k2) / 2, positive on a sphere (1 / r); k1 >= k2.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 
 import numpy as np
@@ -47,6 +47,11 @@ class Jets:
     gradient: Array
     hessian: Array
     scale: Array
+
+    def replace(self, rows: NDArray[np.intp], others: Jets) -> None:
+        """Put others in the place of some, before anything derived has been asked for."""
+        for entry in fields(Jets):
+            getattr(self, entry.name)[rows] = getattr(others, entry.name)
 
     @property
     def unanswered(self) -> int:

@@ -62,7 +62,7 @@ def smoothed_lattice(field: Field, scale: Scale, progress: ProgressCallback = si
     share = np.clip((OUTER - np.abs(values[band]) / _cell(values)) / (OUTER - INNER), 0, 1)
     lengths = _averaged_scales(field, values, scale)[band]
     nodes = np.asarray(np.stack(band, axis=1) * _cell(values) - 1, np.float64)
-    quartic, _ = field.scale_map.shares_at(nodes)
+    _, quartic, _ = field.scale_map.disks_at(nodes)
     stencil, sparse = field.scale_map.stencil, tangent_stencil(SPARSE)
     # The network itself is asked first, as the lattice may miss what it has between nodes; where
     # the mesh is rough that matters little, and the many samples it needs would take long.

@@ -101,6 +101,16 @@ class PatchAnswers:
     hessian: Array
     scale: Array
 
+    def jets(self, rows: Rows, unit: float) -> Jets:
+        """Return the jets at some of the points; the cube's unit is so long in the jets' own."""
+        gradient = self.gradient[rows]
+        return Jets(
+            self.distance[rows] * np.linalg.norm(gradient, axis=1) * unit,
+            gradient,
+            self.hessian[rows] / unit,
+            self.scale[rows] * unit,
+        )
+
 
 class SurfacePatches:
     """Patches on a field's smoothed surface, in units of the cube; see `surface_patches`.
@@ -303,10 +313,9 @@ def surface_patches(
     if len(points) == 0 or len(start) < least_shared * len(points):
         return None
 
-    normals, _, _ = field.scale_map.at(points)
+    normals, share, wide_share = field.scale_map.disks_at(points)
     first, second = _scales(field, points, scale, scale_factor)
     spacing = np.maximum(spacing_in_scales * first, least_spacing)
-    share, wide_share = field.scale_map.shares_at(points)
     heights = _measured(field, points, normals, first, share, part(progress, 0.0, 0.4))
     moved, normals = heights.in_the_middle()
     away = np.flatnonzero(np.abs(moved) > OFF_SURFACE * first)
@@ -316,7 +325,7 @@ def surface_patches(
         heights.replace(away, _measured(field, *moved_to, part(progress, 0.4, 0.6)))
     left, normals = heights.in_the_middle()
     # What has the same normal, scale and share has been measured.
-    bends = heights[:]
+    bends = heights[np.arange(len(points))]
     turned = (normals * heights.frame[:, 2]).sum(axis=1) < np.cos(SAME_NORMAL)
     other = np.flatnonzero(turned | (second != first) | (wide_share != share))
     if len(other):
@@ -380,13 +389,9 @@ def jets_by_patches(
         )
     if patches is not None:
         answers = patches.at(cube[near], part(progress, 0.4, 0.8))
-        rows, told = near[answers.answered], answers.answered
-        alone[rows] = False
-        gradient = answers.gradient[told]
-        jets.value[rows] = answers.distance[told] * np.linalg.norm(gradient, axis=1) * place.unit
-        jets.gradient[rows] = gradient
-        jets.hessian[rows] = answers.hessian[told] / place.unit
-        jets.scale[rows] = answers.scale[told] * place.unit
+        told = np.flatnonzero(answers.answered)
+        alone[near[told]] = False
+        jets.replace(near[told], answers.jets(told, place.unit))
     rest = np.flatnonzero(alone)
     asked = differentiate(
         field,
@@ -395,8 +400,7 @@ def jets_by_patches(
         scale_factor=scale_factor,
         progress=part(progress, 0.8, 1.0),
     )
-    for entry in fields(Jets):
-        getattr(jets, entry.name)[rest] = getattr(asked, entry.name)
+    jets.replace(rest, asked)
     return jets
 
 
@@ -495,8 +499,8 @@ class _Quartics:
             scale,
         )
 
-    def __getitem__(self, rows: Rows | slice) -> _Quartics:
-        return _Quartics(*(table[rows].copy() for table in self._tables()))
+    def __getitem__(self, rows: Rows) -> _Quartics:
+        return _Quartics(*(table[rows] for table in self._tables()))
 
     def replace(self, rows: Rows, others: _Quartics) -> None:
         """Put others in the place of some."""

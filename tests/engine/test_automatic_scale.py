@@ -97,7 +97,7 @@ def test_small_bumps_of_a_clean_mesh_are_kept() -> None:
 def test_flats_are_smoothed_more_than_edges() -> None:
     box, edge = _rounded_box(0.5, 0.08)
     field = fairfield.fit(box, preset="draft")
-    _, normal_scale, _ = field.scale_map.at(field.normalization.to_cube(box.vertices))
+    normal_scale, _ = field.scale_map.scales_at(field.normalization.to_cube(box.vertices))
     from_middle = np.sort(np.abs(box.vertices), axis=1)[:, :2].max(axis=1)
     assert np.median(normal_scale[from_middle < 0.15]) > 1.7 * np.median(normal_scale[edge])
 

@@ -146,25 +146,30 @@ class ScaleMap:
         """The design that this surface needs."""
         return tangent_stencil(float(self.spacing[0]))
 
-    def at(self, points: Array) -> tuple[Array, Array, Array]:
-        """Return normals (N, 3), normal scales (N,) and curvature scales (N,) for (N, 3) points.
+    def scales_at(self, points: Array) -> tuple[Array, Array]:
+        """Return normal and curvature scales (N,) for (N, 3) points.
 
-        Interpolated between the nearest probes, scales by their logarithms.
+        Interpolated between the nearest probes by their logarithms.
         """
         nearest, weights = self._near(points)
-        normal = (weights[:, :, None] * self.normals[nearest]).sum(axis=1)
-        scales = [
+        normal, curvature = (
             np.exp((weights * np.log(scale[nearest])).sum(axis=1))
             for scale in (self.normal_scale, self.curvature_scale)
-        ]
-        return _unit(normal), scales[0], scales[1]
+        )
+        return normal, curvature
 
-    def shares_at(self, points: Array) -> tuple[Array, Array]:
-        """Return normal and curvature shares (N,) for (N, 3) points, interpolated likewise."""
+    def disks_at(self, points: Array) -> tuple[Array, Array, Array]:
+        """Return normals (N, 3), normal and curvature shares (N,) for (N, 3) points.
+
+        Interpolated between the nearest probes.
+        """
         nearest, weights = self._near(points)
-        shares = self.normal_share, self.curvature_share
-        normal, curvature = ((weights * share[nearest]).sum(axis=1) for share in shares)
-        return np.clip(normal, 0, 1), np.clip(curvature, 0, 1)
+        normals = (weights[:, :, None] * self.normals[nearest]).sum(axis=1)
+        normal, curvature = (
+            np.clip((weights * share[nearest]).sum(axis=1), 0, 1)
+            for share in (self.normal_share, self.curvature_share)
+        )
+        return _unit(normals), normal, curvature
 
     def offset_at(self, points: Array) -> Array:
         """Return the offsets (N,) for (N, 3) points, interpolated likewise."""
@@ -173,18 +178,19 @@ class ScaleMap:
 
     def nearest(self, points: Array) -> NDArray[np.intp]:
         """Return which probe (N,) is the nearest to each of (N, 3) points."""
+        return self._nearest(points, 1)[1][:, 0]
+
+    def _nearest(self, points: Array, count: int) -> tuple[Array, NDArray[np.intp]]:
+        """How far the nearest probes are, and which (N, count) they are."""
         workers = thread_count() if len(points) > POINTS_PER_CHUNK else 1
-        _, nearest = self._tree.query(points, workers=workers)
-        return np.minimum(nearest, len(self.points) - 1)
+        distance, nearest = self._tree.query(points, k=count, workers=workers)
+        # From too far off to be squared the tree finds none, and names one that is not there.
+        nearest = np.minimum(nearest, len(self.points) - 1)
+        return distance.reshape(-1, count), nearest.reshape(-1, count)
 
     def _near(self, points: Array) -> tuple[NDArray[np.intp], Array]:
         """The nearest probes (N, k) and their weights, which sum to 1."""
-        count = min(INTERPOLATED, len(self.points))
-        workers = thread_count() if len(points) > POINTS_PER_CHUNK else 1
-        distance, nearest = self._tree.query(points, k=count, workers=workers)
-        distance, nearest = distance.reshape(-1, count), nearest.reshape(-1, count)
-        # From too far off to be squared the tree finds none, and names one that is not there.
-        nearest = np.minimum(nearest, len(self.points) - 1)
+        distance, nearest = self._nearest(points, min(INTERPOLATED, len(self.points)))
         distance = np.where(np.isfinite(distance), distance, 1.0)
         weights = np.exp(-2 * (distance / (distance[:, -1:] + 1e-12)) ** 2)
         # A probe on the other side of a thin wall has another normal, and no say.

@@ -198,7 +198,7 @@ def scales(
     if scale == "auto" and operator != "finite-difference":
         unit = field.normalization.unit
         finite = np.nan_to_num(field.normalization.to_cube(points), posinf=0, neginf=0)
-        _, first, second = field.scale_map.at(finite)
+        first, second = field.scale_map.scales_at(finite)
         limited = [np.clip(s * unit * scale_factor, low, high) for s in (first, second)]
         return limited[0], limited[1]
     if scale == "auto":
@@ -216,8 +216,7 @@ def scales(
 
 def _tangent(field: Field, points: Array, first: Array, second: Array) -> CubeJet:
     """The tangent-plane polynomial, with disks across the normals of the nearest probes."""
-    normals, _, _ = field.scale_map.at(points)
-    share, wide_share = field.scale_map.shares_at(points)
+    normals, share, wide_share = field.scale_map.disks_at(points)
     value, gradient, hessian = _tangent_at(field, points, normals, first, share)
     other = np.flatnonzero((first != second) | (share != wide_share))
     if len(other):

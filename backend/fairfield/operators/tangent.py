@@ -172,7 +172,8 @@ def tangent_jet(
     share
         (N,) of the quartic, 0 to 1, the rest being the quadric; all of it by default.
     """
-    fit = _straightened(evaluate, points, normals, scale, stencil, share)
+    samples = _samples(evaluate, points, normals, scale, stencil)
+    fit = _straight(*samples, scale, stencil, share)
     return _jet(fit, scale, stencil, share)
 
 
@@ -242,7 +243,8 @@ def tangent_patch(
 ) -> TangentPatch:
     """Return the whole polynomials of which `tangent_jet` gives the jets in the middle."""
     dimension = points.shape[1]
-    fit = _straightened(evaluate, points, normals, scale, stencil, share)
+    samples = _samples(evaluate, points, normals, scale, stencil)
+    fit = _straight(*samples, scale, stencil, share)
     return TangentPatch(
         fit.frame,
         _mixed(fit.samples, stencil.polynomial, stencil.lower_polynomial, share),
@@ -260,18 +262,6 @@ class _Straightened(NamedTuple):
     middle: Tensor  # [N, 1]
     curvature: Tensor  # [N, (d - 1)^2]
     slope: Tensor  # [N, 1] per scale, along the normal
-
-
-def _straightened(
-    evaluate: Evaluate,
-    points: Tensor,
-    normals: Tensor,
-    scale: Tensor,
-    stencil: TangentStencil,
-    share: Tensor | None,
-) -> _Straightened:
-    values, frame = _samples(evaluate, points, normals, scale, stencil)
-    return _straight(values, frame, scale, stencil, share)
 
 
 def _samples(

@@ -33,12 +33,12 @@ _OPTIONS: Any = {"nogil": True, "error_model": "numpy", "fastmath": _FAST}
 
 
 def called(function: Function) -> Function:
-    """Decorate a function that other kernels call once or a few times for a block."""
+    """Decorate a function that only other kernels call; LLVM inlines the small ones."""
     return njit(**_OPTIONS)(function)
 
 
 def inlined(function: Function) -> Function:
-    """Decorate a function that other kernels call for each level, or more often.
+    """Decorate a function of arrays that other kernels call for each level, or more often.
 
     A call counts references to every array among its arguments, which costs as much as finding the
     corners of a block. Inlining everything would double the time that compiling takes.
