@@ -30,9 +30,9 @@ def managed_environment() -> ManagedEnvironment:
 
 
 def choice() -> BackendChoice:
-    """Return the backend that the preferences choose."""
+    """Return the backend that the preferences choose, unless a variable overrides them."""
     chosen = preferences()
-    return BackendChoice(
+    return environment.overriding_choice() or BackendChoice(
         kind=BackendKind(chosen.backend),
         python=bpy.path.abspath(chosen.python),
         command=chosen.command,

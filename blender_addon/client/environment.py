@@ -78,12 +78,14 @@ class BackendChoice:
     """The preferences that choose a backend.
 
     `python` is the executable, or the folder of a virtual environment, for `BackendKind.PYTHON`;
-    `command` is a command line for `BackendKind.COMMAND`, such as ``ssh host fairfield serve``.
+    `command` is a command line for `BackendKind.COMMAND`, such as ``ssh host fairfield serve``, and
+    `source` tells the artist where it comes from.
     """
 
     kind: BackendKind = BackendKind.MANAGED
     python: str = ""
     command: str = ""
+    source: str = "the preferences"
 
 
 class EnvironmentState(enum.Enum):
@@ -168,23 +170,27 @@ def environment_python(folder: Path) -> Path:
     return folder / "bin" / "python"
 
 
+def overriding_choice() -> BackendChoice | None:
+    """Return the choice of the variable `FAIRFIELD_BACKEND`, a command line, if it is set."""
+    command = os.environ.get(OVERRIDE, "").strip()
+    if not command:
+        return None
+    return BackendChoice(BackendKind.COMMAND, command=command, source=f"the variable {OVERRIDE}")
+
+
 def backend_command(choice: BackendChoice, environment: ManagedEnvironment) -> list[str]:
     """Return the command line of the chosen backend, without starting it.
 
-    The variable `FAIRFIELD_BACKEND`, a command line, overrides the choice. For
-    `BackendKind.PYTHON` the interpreter is asked once for its version and packages, which takes
-    about 0.1 s; the answer is remembered.
+    For `BackendKind.PYTHON` the interpreter is asked once for its version and packages, which
+    takes about 0.1 s; the answer is remembered.
 
     Raises
     ------
     BackendUnavailable
         If it cannot work: nothing installed, no such program, a Python without the packages.
     """
-    override = os.environ.get(OVERRIDE, "")
-    if override.strip():
-        return _split_command(override, f"the variable {OVERRIDE}")
     if choice.kind is BackendKind.COMMAND:
-        return _split_command(choice.command, "the preferences")
+        return _split_command(choice.command, choice.source)
     if choice.kind is BackendKind.PYTHON:
         python = _checked_python(choice.python, environment)
     else:

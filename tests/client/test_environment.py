@@ -99,16 +99,27 @@ def test_uninstalled_backend_names_the_button(managed: ManagedEnvironment):
         backend_command(BackendChoice(), managed)
 
 
-def test_command_choice_and_override(
-    managed: ManagedEnvironment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-):
+def test_command_choice(managed: ManagedEnvironment, tmp_path: Path):
     program = tmp_path / "my backend"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
     choice = BackendChoice(BackendKind.COMMAND, command=f'"{program}" serve --device cpu')
     assert backend_command(choice, managed) == [str(program), "serve", "--device", "cpu"]
+
+
+def test_the_variable_overrides_the_choice(
+    managed: ManagedEnvironment, monkeypatch: pytest.MonkeyPatch
+):
+    assert environment.overriding_choice() is None
     monkeypatch.setenv(environment.OVERRIDE, f'"{sys.executable}" -c pass')
-    assert backend_command(choice, managed) == [sys.executable, "-c", "pass"]
+    overriding = environment.overriding_choice()
+    assert overriding is not None
+    assert backend_command(overriding, managed) == [sys.executable, "-c", "pass"]
+    monkeypatch.setenv(environment.OVERRIDE, "no-such-program-at-all serve")
+    overriding = environment.overriding_choice()
+    assert overriding is not None
+    with pytest.raises(BackendUnavailable, match="the variable FAIRFIELD_BACKEND"):
+        backend_command(overriding, managed)
 
 
 @pytest.mark.parametrize(
