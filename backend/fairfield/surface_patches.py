@@ -64,6 +64,10 @@ OFF_SURFACE = 0.05
 """A place farther from the smoothed surface than this share of its scale is moved there."""
 SAME_NORMAL = np.radians(0.2)
 """By how much less a disk need not be turned for second derivatives."""
+STEEP, TOO_STEEP = 0.5, 0.75
+"""Squared slope of a distance along its disk, from which on a patch counts less, and nothing. Over
+an edge, or where another part of the surface is near, it is no distance: those have slopes below 1.
+"""
 NEAREST = 12
 """Patches that a point on the surface may lie within."""
 PLACES_PER_CHUNK = 1 << 9
@@ -245,11 +249,13 @@ class SurfacePatches:
 
         `share` (P,) is the square of its length, in those of their radii.
         """
-        distance, gradient = self._heights.distance(owner, way)
+        distance, gradient, lean = self._heights.distance(owner, way)
+        hessian, other_lean = self._bends.hessian(owner, way)
         distance -= self._offset[owner]
         columns = [distance, distance**2, self._heights.slope[owner], self._heights.scale[owner]]
-        columns += [*gradient, *self._bends.hessian(owner, way)]
-        totals.add(row, (1 - share) ** 2, columns)
+        upright = (TOO_STEEP - np.maximum(lean, other_lean)) / (TOO_STEEP - STEEP)
+        weight = (1 - share) ** 2 * np.clip(upright, 0, 1)
+        totals.add(row, weight, [*columns, *gradient, *hessian])
 
     def _answers(self, totals: _Totals) -> PatchAnswers:
         distance, square, slope, scale, *rest = totals.means
@@ -513,17 +519,20 @@ class _Quartics:
     def in_the_middle(self) -> tuple[Array, Array]:
         """Distances (M,) and normals (M, 3) in the middles."""
         every = np.arange(len(self.scale))
-        distance, normal = self.distance(every, np.zeros((len(every), 3)))
+        distance, normal, _ = self.distance(every, np.zeros((len(every), 3)))
         return distance, normal.T
 
     def jet(self) -> tuple[Array, Array, Array]:
         """Distances (M,), gradients (M, 3) and Hessians (M, 3, 3) in the middles."""
         every, nowhere = np.arange(len(self.scale)), np.zeros((len(self.scale), 3))
-        upper = self.hessian(every, nowhere)
+        upper, _ = self.hessian(every, nowhere)
         return *self.in_the_middle(), upper[_SYMMETRIC].transpose(2, 0, 1)
 
-    def distance(self, owner: Rows, way: Array) -> tuple[Array, Array]:
-        """Distances (P,) and their gradients (3, P) at ways (P, 3) from the middles."""
+    def distance(self, owner: Rows, way: Array) -> tuple[Array, Array, Array]:
+        """Distances (P,) and their gradients (3, P) at ways (P, 3) from the middles.
+
+        The third, (P,), is their squared slope along the disk.
+        """
         axes = self._axes[:, owner]
         a, b, height = _turned(axes, way.T)
         at = np.stack([a, b])
@@ -536,10 +545,13 @@ class _Quartics:
         gradient = np.stack(
             [sum(part * axes[3 * i + j] for i, part in enumerate(local)) for j in range(3)]
         )
-        return distance, gradient / np.sqrt((gradient**2).sum(axis=0))
+        return distance, gradient / np.sqrt((gradient**2).sum(axis=0)), (slope**2).sum(axis=0)
 
-    def hessian(self, owner: Rows, way: Array) -> Array:
-        """The upper triangles (6, P) of the distance's Hessians at ways (P, 3) from the middles."""
+    def hessian(self, owner: Rows, way: Array) -> tuple[Array, Array]:
+        """The upper triangles (6, P) of the distance's Hessians at ways (P, 3) from the middles.
+
+        The other, (P,), is its squared slope along the disk.
+        """
         axes = self._axes[:, owner]
         a, b, height = _turned(axes, way.T)
         _, slope, (aa, ab, bb) = self._on_disk(owner, np.stack([a, b]), bent=True)
@@ -556,9 +568,10 @@ class _Quartics:
         )
         towards = [aa * f + ab * s for f, s in zip(first, second, strict=True)]
         aside = [ab * f + bb * s for f, s in zip(first, second, strict=True)]
-        return np.stack(
+        hessian = np.stack(
             [first[i] * towards[j] + second[i] * aside[j] for i in range(3) for j in range(i, 3)]
         )
+        return hessian, (slope**2).sum(axis=0)
 
     @cached_property
     def _axes(self) -> Array:

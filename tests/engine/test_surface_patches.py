@@ -100,6 +100,14 @@ def test_no_crumbs_are_left_beside_edges(half: tuple[float, float, float]) -> No
     assert _components(mesh) == 1
 
 
+def test_curvature_at_edges_is_that_of_the_operator() -> None:
+    """A disk over an edge holds no distance: what it tells grows beyond all bounds."""
+    field = fairfield.fit(_box(1.0, 1.0, 1.0, splits=0), preset="draft")
+    mesh, jets = extract_with_jets(field, 96, "auto")
+    asked = fairfield.differentiate(field, mesh.vertices)
+    assert np.abs(jets.mean_curvature).max() < 1.5 * np.abs(asked.mean_curvature).max()
+
+
 def test_two_sides_of_a_thin_wall_are_told_apart() -> None:
     """A plate thinner than the disks are wide, extracted so that cells span half of it."""
     x, y, thickness = 1.0, 0.8, 0.04

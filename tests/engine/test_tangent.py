@@ -91,6 +91,26 @@ def test_a_tilted_disk_gives_the_same_answer(dimension: int) -> None:
     np.testing.assert_allclose(along, 0, atol=1e-3)
 
 
+@pytest.mark.parametrize("degrees", [85.0, 89.9, 90.0])
+def test_a_disk_along_the_normal_exaggerates_no_curvature(degrees: float) -> None:
+    """It sees nothing of the surface's bend across itself, and must not make it up."""
+    normals = _unit_vectors(40, 3)
+    aside = torch.linalg.cross(normals, normals.roll(1, 1))
+    aside = aside / aside.norm(dim=1, keepdim=True)
+    angle = np.radians(degrees)
+    across = np.cos(angle) * normals + np.sin(angle) * aside
+    points = RADIUS * normals
+    noise = torch.Generator().manual_seed(0)
+
+    def field(x: torch.Tensor) -> torch.Tensor:
+        return x.norm(dim=1) - RADIUS + 1e-6 * torch.randn(len(x), generator=noise)
+
+    jets = _jets(
+        tangent_jet(field, points, across, as_scale(points, 0.01), tangent_stencil(0.72)), 0.01
+    )
+    assert np.abs(jets.mean_curvature).max() < 10 / RADIUS
+
+
 def test_wide_disks_see_spheres_and_cylinders_without_bias() -> None:
     """Straightened samples of both are quadrics, so even a disk as large as they are will do."""
     normals = _unit_vectors(20, 3)

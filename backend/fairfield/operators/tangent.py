@@ -332,13 +332,13 @@ def _complete(bend: Tensor, frame: Tensor, gradient: Tensor) -> Tensor:
     """The Hessian (N, d, d) that maps the gradient to zero and has `bend` along the frame's plane.
 
     With G the frame projected onto the level set's own tangent plane and M = G G^T, it is
-    G^T M^-1 bend M^-1 G.
+    G^T M^-1 bend M^-1 G. M is I - t t^T, where t are the normal's components along the frame.
     """
     norm = gradient.norm(dim=1, keepdim=True).clamp_min(1e-12)
     normal = gradient / norm
-    own = frame - (frame @ normal[:, :, None]) * normal[:, None]
-    gram = own @ own.mT
-    # A frame that contains the normal itself tells nothing about one direction: keep it finite.
-    gram = gram + 1e-6 * torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
-    lifted = torch.linalg.solve(gram, own)
+    along = frame @ normal[:, :, None]
+    own = frame - along * normal[:, None]
+    # A frame that contains the normal itself tells nothing about one direction.
+    upright = (1 - along.square().sum(dim=1, keepdim=True)).clamp_min(LEAST_RISE**2)
+    lifted = own + along * (along.mT @ own) / upright
     return lifted.mT @ bend @ lifted
