@@ -3,8 +3,9 @@
 The exporters write to a new name beside the file, which is renamed only when it is whole: an export
 that fails, for instance because the disk is full, leaves the earlier file as it was.
 Copies of the evaluated meshes are exported, and the scene stays as it is. In the copies directions
-turn with the geometry into the file's axes, and for glTF, which keeps only attributes whose names
-begin with an underscore, they are renamed.
+turn with the geometry into the file's axes, and numbers are scaled with it. For glTF, which keeps
+only attributes whose names begin with an underscore, they are renamed, and vectors become three
+numbers as they do in PLY: Blender's own importer (4.2 to 4.5) fails on most files that hold both.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import bpy
 import numpy as np
 
 from . import attributes
-from .quantities import DIRECTIONS, SCALARS
+from .quantities import DIRECTIONS, QUANTITIES, SCALARS
 from .sources import SceneError
 from .units import Placement
 
@@ -71,6 +72,16 @@ def export(
         raise SceneError(f"'{path}' could not be written: {_reason(problem)}.") from None
     finally:
         draft.unlink(missing_ok=True)
+
+
+def keeps_local_units(original: bpy.types.Object) -> bool:
+    """Whether a PLY file cannot have an object's curvature in its own units.
+
+    Under an uneven scale it is no multiple of that in the object's units, which the file has then.
+    """
+    measured = any(name in original.data.attributes for name in SCALARS)
+    local = original.data.get(attributes.UNITS_KEY) != "world"
+    return measured and local and bool(np.isnan(_placement(original).stretch))
 
 
 def _call_exporter(path: Path, file_format: str) -> None:
@@ -163,9 +174,11 @@ def _copy(
     _fill_unanswered(mesh)
     copy = bpy.data.objects.new(original.name, mesh)
     if file_format == PLY:
-        # A PLY file has no transforms: geometry and directions are turned alike.
-        placement = Placement(np.array(original.matrix_world.to_3x3(), np.float64))
+        # A PLY file has no transforms: geometry and what was measured on it are moved alike.
+        placement = _placement(original)
         _turn_directions(mesh, placement)
+        if original.data.get(attributes.UNITS_KEY) != "world":
+            _scale_numbers(mesh, placement.stretch)
         mesh.transform(original.matrix_world)
         if placement.mirrors:
             mesh.flip_normals()
@@ -173,6 +186,10 @@ def _copy(
         copy.matrix_world = original.matrix_world
         _rename_for_gltf(mesh)
     return copy
+
+
+def _placement(original: bpy.types.Object) -> Placement:
+    return Placement(np.array(original.matrix_world.to_3x3(), np.float64))
 
 
 def _fill_unanswered(mesh: bpy.types.Mesh) -> None:
@@ -196,6 +213,16 @@ def _turn_directions(mesh: bpy.types.Mesh, placement: Placement) -> None:
         attributes.write(mesh, tangent, "FLOAT_VECTOR", placement.tangents_forth(values))
 
 
+def _scale_numbers(mesh: bpy.types.Mesh, stretch: float) -> None:
+    """Bring numbers in the object's units to the scene's, if that can be done, see above."""
+    if not stretch > 0:
+        return
+    for name, quantity in QUANTITIES.items():
+        values = attributes.read(mesh, name)
+        if values is not None:
+            attributes.write(mesh, name, "FLOAT", values * stretch**quantity.length_power)
+
+
 def _rename_for_gltf(mesh: bpy.types.Mesh) -> None:
     for name in SCALARS:
         values = attributes.read(mesh, name)
@@ -205,5 +232,6 @@ def _rename_for_gltf(mesh: bpy.types.Mesh) -> None:
         values = attributes.read(mesh, name)
         if values is not None:
             # glTF's y axis is up: Blender's exporter turns positions so, but not attributes.
-            turned = np.stack([values[:, 0], values[:, 2], -values[:, 1]], axis=1)
-            attributes.write(mesh, "_" + name, "FLOAT_VECTOR", turned)
+            turned = values[:, 0], values[:, 2], -values[:, 1]
+            for letter, component in zip("xyz", turned, strict=True):
+                attributes.write(mesh, f"_{name}_{letter}", "FLOAT", component)

@@ -13,6 +13,8 @@ import numpy as np
 
 # A matrix whose smallest stretch is below this part of its largest has flattened the object.
 FLAT = 1e-9
+# Stretches that differ by no more than this part are one: Blender keeps matrices in float32.
+EVEN = 1e-5
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,13 @@ class Placement:
             return True
         stretches = np.linalg.svd(self.matrix, compute_uv=False)
         return bool(stretches[-1] <= FLAT * stretches[0])
+
+    @property
+    def stretch(self) -> float:
+        """What lengths are multiplied with; NaN where that depends on the direction."""
+        stretches = np.linalg.svd(self.matrix, compute_uv=False)
+        even = stretches[-1] >= (1 - EVEN) * stretches[0]
+        return float(stretches.mean()) if even else float("nan")
 
     @property
     def mirrors(self) -> bool:

@@ -58,9 +58,10 @@ def write_mesh(
 ) -> None:
     """Write a mesh file, whole or not at all; the suffix tells the format.
 
-    PLY and GLB also carry (V, 3) normals and (V,) or (V, 3) attributes; in PLY a vector becomes
-    three properties that end in `_x`, `_y` and `_z`, in GLB a name gets a leading underscore. In
-    `.npz` the arrays are `vertices`, `faces` and the attributes by their names.
+    PLY and GLB also carry (V, 3) normals and (V,) or (V, 3) attributes; a vector becomes three
+    numbers that end in `_x`, `_y` and `_z`. In GLB, where Blender's importer fails on a mixture,
+    names are upper case and get a leading underscore. In `.npz` the arrays are `vertices`, `faces`
+    and the attributes by their names.
     """
     path = Path(path)
     suffix = check_suffix(path)
@@ -80,11 +81,12 @@ def write_mesh(
         validate=False,
     )
     for name, column in attributes.items():
-        if suffix == ".ply" and column.ndim == 2:
-            for axis, letter in enumerate("xyz"):
-                exported.vertex_attributes[f"{name}_{letter}"] = column[:, axis]
-        else:
-            exported.vertex_attributes[f"_{name}" if suffix == ".glb" else name] = column
+        parts = {name: column}
+        if column.ndim == 2:
+            parts = {f"{name}_{letter}": column[:, axis] for axis, letter in enumerate("xyz")}
+        for part, numbers in parts.items():
+            stored = f"_{part.upper()}" if suffix == ".glb" else part
+            exported.vertex_attributes[stored] = numbers
     content: Any = exported.export(file_type=suffix[1:])
     write_whole(path, content.encode() if isinstance(content, str) else content)
 

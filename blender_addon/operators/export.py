@@ -66,6 +66,14 @@ class ExportOperator(bpy.types.Operator):
         except SceneError as problem:
             self.report({"ERROR"}, str(problem))
             return {"CANCELLED"}
+        kept = [each.name for each in objects if exporting.keeps_local_units(each)]
+        if self.file_format == exporting.PLY and kept:
+            self.report(
+                {"WARNING"},
+                f"{', '.join(kept)}: the scale is uneven, so curvature and deviation in the file are "
+                "in the object's own units; choose Units: World and click Smooth again to have them "
+                "in the file's.",
+            )
         self.report({"INFO"}, f"Wrote '{path}'.")
         return {"FINISHED"}
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import bpy
 import installed
+import numpy as np
 
 
 def main(folder: Path) -> None:
@@ -29,10 +30,31 @@ def main(folder: Path) -> None:
     ball.scale = (-1.0, 1.0, 1.0)
     bpy.context.view_layer.update()
     bpy.ops.fairfield.export(filepath=str(folder / "mirrored.ply"), file_format="PLY")
+    ball.scale = (10.0, 10.0, 10.0)
+    bpy.context.view_layer.update()
+    bpy.ops.fairfield.export(filepath=str(folder / "enlarged.ply"), file_format="PLY")
+    (folder / "imported").write_text(json.dumps(imported(folder / "turned.glb")))
     if sys.platform == "linux":
         (folder / "refusals").write_text(json.dumps(export_to_a_full_disk(folder)))
     installed.disable()
     (folder / "finished").write_text(json.dumps([before, after]))
+
+
+def imported(path: Path) -> dict[str, float]:
+    """Return the median size of every number that an imported file has at its vertices."""
+    present, selected = list(bpy.data.objects), bpy.context.object
+    bpy.ops.import_scene.gltf(filepath=str(path))
+    (loaded,) = (each for each in bpy.data.objects if each not in present)
+    medians = {}
+    for attribute in loaded.data.attributes:
+        if attribute.data_type == "FLOAT":
+            values = np.empty(len(attribute.data), np.float32)
+            attribute.data.foreach_get("value", values)
+            medians[attribute.name] = float(np.median(np.abs(values)))
+    bpy.data.objects.remove(loaded)
+    selected.select_set(True)
+    bpy.context.view_layer.objects.active = selected
+    return medians
 
 
 def export_to_a_full_disk(folder: Path) -> list[str]:

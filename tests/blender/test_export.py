@@ -82,9 +82,27 @@ def test_glb_has_attributes_with_an_underscore_in_the_axes_of_the_file(exported)
     assert [node["name"] for node in header["nodes"]] == ["Sphere"]
     assert np.median(arrays["_MEAN_CURVATURE"]) == pytest.approx(1 / 3, rel=0.05)
     outward = arrays["POSITION"] / 3
-    assert (arrays["_SMOOTH_NORMAL"] * outward).sum(axis=1).mean() > 0.99
-    across = (arrays["_CURVATURE_MAX_DIRECTION"] * outward).sum(axis=1)
-    assert np.abs(across).mean() < 0.1
+    normal, tangent = (
+        np.concatenate([arrays[f"_{name}_{axis}"] for axis in "XYZ"], axis=1)
+        for name in ("SMOOTH_NORMAL", "CURVATURE_MAX_DIRECTION")
+    )
+    assert (normal * outward).sum(axis=1).mean() > 0.99
+    assert np.abs((tangent * outward).sum(axis=1)).mean() < 0.1
+
+
+def test_blender_itself_imports_the_glb_with_what_was_measured(exported):
+    medians = json.loads((exported / "imported").read_text())
+    assert medians["_MEAN_CURVATURE"] == pytest.approx(1 / 3, rel=0.05)
+    assert {"_SMOOTH_NORMAL_X", "_CURVATURE_MAX_DIRECTION_Z", "_SHAPE_INDEX"} <= set(medians)
+
+
+def test_a_ply_file_has_curvature_in_its_own_units(exported):
+    vertices = read_ply(exported / "enlarged.ply")
+    away = np.linalg.norm(columns(vertices, "x y z") - [1.0, 2.0, 3.0], axis=1)
+    assert np.median(away) == pytest.approx(30, rel=1e-3)
+    assert np.median(vertices["mean_curvature"]) == pytest.approx(1 / 30, rel=0.05)
+    assert np.median(vertices["gaussian_curvature"]) == pytest.approx(1 / 900, rel=0.1)
+    assert np.median(vertices["shape_index"]) > 0.9
 
 
 def test_the_scene_is_as_before(exported):

@@ -47,6 +47,14 @@ def test_a_flattened_object_is_noticed(matrix):
     assert Placement(matrix).singular
 
 
+def test_lengths_are_stretched_alike_or_not():
+    assert Placement(MATRICES["uniform"]).stretch == pytest.approx(2)
+    turned = np.array([[0.0, -3, 0], [3, 0, 0], [0, 0, -3]])
+    assert Placement(turned.astype(np.float32)).stretch == pytest.approx(3)
+    assert np.isnan(Placement(MATRICES["uneven"]).stretch)
+    assert np.isnan(Placement(MATRICES["sheared"]).stretch)
+
+
 def test_ordinary_objects_are_not_flat():
     assert not any(Placement(matrix).singular for matrix in MATRICES.values())
     assert Placement.local().is_local
