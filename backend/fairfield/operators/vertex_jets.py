@@ -16,6 +16,9 @@ Which of the three it is, the vertices tell:
   from it alike. By how much they do not, a field of normals is wrong: half of it is close to the
   error of facets' mean normals. (Chords tell nothing of noise, which they have themselves.)
 - The residual is the polynomial's error as far as it is random; the chords tell the rest.
+- Where vertices lie beside the surface, as after marching cubes or decimation, chords lean against
+  exact normals, too. Against the facets' they lean as much, though those are further off. So what
+  the residual explains of that is none of the field's error.
 """
 
 from __future__ import annotations
@@ -133,12 +136,14 @@ def vertex_jets(
         fits, spread, outward, field_scale[first] / size, part(progress, 0.7, 1.0)
     )
     believed[~np.isfinite(field_normals[first]).all(axis=1)] = 0
-    of_polynomial, of_facets, of_field = _errors(fits, triangles, spread, outward)
+    of_polynomial, of_facets, of_field, of_noise = _errors(fits, triangles, spread, outward)
     less, less_than_field = (
         _falling(of_polynomial / np.maximum(others, UNNOTICED), LESS)
         for others in (of_facets, of_field)
     )
-    no_more = _falling(of_facets / of_field, NO_MORE)
+    # Residuals of a shape are no noise: that would show in the facets' normals as well.
+    beyond_noise = np.sqrt(np.maximum(of_field**2 - np.minimum(of_noise, of_facets) ** 2, 0))
+    no_more = _falling(of_facets / np.maximum(beyond_noise, 1e-300), NO_MORE)
     polynomial = believed * less * np.maximum(clear, no_more)
     facets = believed * (1 - less) * no_more
     # Facets have no curvature: the polynomial's may do where theirs are the better normals.
@@ -308,8 +313,11 @@ def _believed(
 
 def _errors(
     fits: _Fits, triangles: NDArray[np.intp], spread: Array, outward: Array
-) -> tuple[Array, Array, Array]:
-    """Errors in radians (V,) of the polynomials' normals, the facets' and the field's."""
+) -> tuple[Array, Array, Array, Array]:
+    """Errors in radians (V,) of the polynomials' normals, the facets' and the field's.
+
+    And what exact normals would seem to have for the vertices' noise, as the residuals tell it.
+    """
     ends = np.concatenate([triangles, np.roll(triangles, -1, axis=1)]).reshape(2, -1)
     chords = fits.places[ends[1]] - fits.places[ends[0]]
     length = np.linalg.norm(chords, axis=1)
@@ -318,21 +326,34 @@ def _errors(
     weight = np.maximum(1 - spread[ends].max(axis=0) / (1 - SAME_FACE), 0) * (length > 0)
     length[length == 0] = 1
 
-    def at_vertices(of_chords: Array) -> Array:
+    def around(of_chords: Array) -> Array:
+        """Sums over the chords at a vertex (V,) and at its neighbours: six alone tell too little."""
         total = np.zeros(len(spread))
         for end in ends:
-            total += np.bincount(end, of_chords * weight, len(spread))
-        return total
+            total += np.bincount(end, of_chords, len(spread))
+        of_triangles = total[triangles].sum(axis=1)
+        return sum(
+            (np.bincount(corner, of_triangles, len(spread)) for corner in triangles.T),
+            np.zeros(len(spread)),
+        )
 
-    total = at_vertices(np.ones(len(length))) + 1e-12
-
-    def squares(normals: Array) -> Array:
+    def squares(normals: Array, weight: Array) -> Array:
         lean = ((normals[ends[0]] + normals[ends[1]]) * chords).sum(axis=1)
         # Where no chord tells, all are as wrong.
-        return (at_vertices((lean**2 / 4 + fits.rounding) / length**2) + 1e-12) / total
+        sums = around(weight * (lean**2 / 4 + fits.rounding) / length**2) + 1e-12
+        return sums / (around(weight) + 1e-12)
 
-    polynomial = np.where(fits.usable, np.maximum(squares(fits.normals), fits.variance), np.inf)
-    return np.sqrt(polynomial), np.sqrt(squares(fits.across)), np.sqrt(squares(outward))
+    of_fits = squares(fits.normals, weight * fits.usable[ends].all(axis=0))
+    polynomial = np.where(fits.usable, np.maximum(of_fits, fits.variance), np.inf)
+    # In a plane there is none, whatever lies beyond it.
+    noise = np.where(spread < FLAT, 0, fits.quartic_residual)
+    of_noise = around(weight * noise[ends].sum(axis=0) / length**2) / (around(weight) + 1e-12)
+    return (
+        np.sqrt(polynomial),
+        np.sqrt(squares(fits.across, weight)),
+        np.sqrt(squares(outward, weight)),
+        np.sqrt(of_noise),
+    )
 
 
 def _falling(values: Array, limits: tuple[float, float]) -> Array:
