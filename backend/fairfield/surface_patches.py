@@ -70,6 +70,8 @@ an edge, or where another part of the surface is near, it is no distance: those 
 """
 NEAREST = 12
 """Patches that a point on the surface may lie within."""
+POINTS_AT_ONCE = 1 << 15
+"""Of those that share patches, how many wait for their answers together."""
 PLACES_PER_CHUNK = 1 << 9
 PAIRS_PER_CHUNK = 1 << 14
 CHUNKS_PER_TURN = 4
@@ -366,8 +368,8 @@ def jets_by_patches(
 ) -> Jets:
     """Return what `differentiate` does, at (N, 3) points that share patches where they are many.
 
-    It does not depend on how they are split up among threads, but on which they are. Points off the
-    surface, or with too few around, are answered by the operator alone.
+    It does not depend on how they are split up, among threads or in time, but on which they are.
+    Points off the surface, or with too few around, are answered by the operator alone.
     """
     place, count = field.normalization, len(points)
     jets = Jets(
@@ -394,10 +396,13 @@ def jets_by_patches(
             put_back=False,
         )
     if patches is not None:
-        answers = patches.at(cube[near], part(progress, 0.4, 0.8))
-        told = np.flatnonzero(answers.answered)
-        alone[near[told]] = False
-        jets.replace(near[told], answers.jets(told, place.unit))
+        for first in range(0, len(near), POINTS_AT_ONCE):
+            rows = near[first : first + POINTS_AT_ONCE]
+            ends = np.array([first, first + len(rows)]) / len(near)
+            answers = patches.at(cube[rows], part(progress, *(0.4 + 0.4 * ends)))
+            told = np.flatnonzero(answers.answered)
+            alone[rows[told]] = False
+            jets.replace(rows[told], answers.jets(told, place.unit))
     rest = np.flatnonzero(alone)
     asked = differentiate(
         field,

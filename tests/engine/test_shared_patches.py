@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from dataclasses import fields
+
 import fairfield
 import numpy as np
 import pytest
 from conftest import SPHERE_CENTER
 from fairfield import surface_patches
+from fairfield.jets import Jets
+from fairfield.memory import SMOOTH_BASE, smooth_need
 from fairfield.study.accuracy import counted
 from shapes import icosphere
 
@@ -57,13 +62,36 @@ def test_points_that_nothing_is_shared_with_are_answered_alone(
     assert np.isfinite(shared.value[1:]).all()
 
 
-def test_the_answers_do_not_depend_on_the_threads(
+def test_the_answers_do_not_depend_on_how_points_are_split_up(
     sphere_field: fairfield.Field, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    points, _ = _on_sphere(6)
-    answers = []
-    for threads in (1, 3):
-        monkeypatch.setattr(surface_patches, "thread_count", lambda threads=threads: threads)
-        answers.append(fairfield.differentiate(sphere_field, points, operator="polynomial-lattice"))
-    np.testing.assert_array_equal(answers[0].gradient, answers[1].gradient)
-    np.testing.assert_array_equal(answers[0].hessian, answers[1].hessian)
+    points, directions = _on_sphere(6)
+    points[::5] += 0.3 * directions[::5]  # which are answered alone, between the others
+    ways = {"at once": (1, 1 << 20), "three threads": (3, 1 << 20), "in pieces": (2, 5000)}
+    answers = {}
+    for name, (threads, at_once) in ways.items():
+        monkeypatch.setattr("fairfield.threads._count", threads)
+        monkeypatch.setattr(surface_patches, "POINTS_AT_ONCE", at_once)
+        told: list[float] = []
+        answers[name] = fairfield.differentiate(
+            sphere_field,
+            points,
+            operator="polynomial-lattice",
+            progress=lambda each, told=told: told.append(each.fraction),
+        )
+        assert told == sorted(told)
+    for jets in answers.values():
+        for entry in fields(Jets):
+            table, expected = (getattr(each, entry.name) for each in (jets, answers["at once"]))
+            np.testing.assert_array_equal(table, expected)
+
+
+def test_many_points_take_no_more_memory_than_is_estimated(sphere_field: fairfield.Field) -> None:
+    points, _ = _on_sphere(7)
+    tracemalloc.start()
+    try:
+        fairfield.differentiate(sphere_field, points, operator="polynomial-lattice")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < smooth_need(len(points)).nbytes - SMOOTH_BASE

@@ -327,7 +327,7 @@ def _errors(
     length[length == 0] = 1
 
     def around(of_chords: Array) -> Array:
-        """Sums over the chords at a vertex (V,) and at its neighbours: six alone tell too little."""
+        """Sums (V,) over chords at a vertex and at its neighbours: six alone tell too little."""
         total = np.zeros(len(spread))
         for end in ends:
             total += np.bincount(end, of_chords, len(spread))
