@@ -20,7 +20,6 @@ import json
 import os
 import sys
 import time
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +119,7 @@ def measure(shape: str, case: str, shared: Path, queries: int) -> dict[str, Any]
         "noise": field.report.noise,
         "automatic": errors(rows, "polynomial", "auto"),
         "smooth": {
-            **compare(taken(smoothed, rows), truth, rows, half_extent),
+            **compare(smoothed[rows], truth, rows, half_extent),
             "from mesh": float(smoothed.from_mesh.mean()),
         },
         "best single scale": at_best("polynomial"),
@@ -134,11 +133,6 @@ def measure(shape: str, case: str, shared: Path, queries: int) -> dict[str, Any]
             for name, vertex_normals in mesh_normals(mesh).items()
         },
     }
-
-
-def taken(jets: Jets, rows: NDArray) -> Jets:
-    """Some of the jets."""
-    return Jets(**{each.name: getattr(jets, each.name)[rows] for each in fields(Jets)})
 
 
 def mesh_normals(mesh: fairfield.TriangleMesh) -> dict[str, NDArray]:
@@ -226,7 +220,7 @@ def measure_extraction(field: fairfield.Field, shape: str) -> dict[str, Any]:
     return {
         "vertices": len(surface.vertices),
         "distance": float(exact.distance(surface.vertices).mean() / diagonal),
-        "lattice": errors(taken(answers("polynomial-lattice", surface.vertices), rows)),
+        "lattice": errors(answers("polynomial-lattice", surface.vertices)[rows]),
         "stencil": errors(answers("polynomial-volume", surface.vertices[rows])),
         "microseconds": {name: float(np.median(each)) for name, each in timed.items()},
         "share": {

@@ -48,6 +48,10 @@ class Jets:
     hessian: Array
     scale: Array
 
+    def __getitem__(self, rows: NDArray[np.intp]) -> Jets:
+        """Some of the jets."""
+        return Jets(*(getattr(self, entry.name)[rows] for entry in fields(Jets)))
+
     def replace(self, rows: NDArray[np.intp], others: Jets) -> None:
         """Put others in the place of some, before anything derived has been asked for."""
         for entry in fields(Jets):

@@ -6,7 +6,7 @@ For the vertices of the mesh that a field was fitted to, the mesh itself may kno
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -115,28 +115,25 @@ def _of_the_field(
     foot = start + _newton_step(first)
     tolerance = TOLERANCE * np.where(first.scale > 0, first.scale, 0.01 * field.normalization.unit)
     jets = _moved_to_the_surface(first)
-    values = {entry.name: getattr(jets, entry.name) for entry in fields(Jets)}
     away = np.flatnonzero(~(np.abs(first.value) <= tolerance))
-    again = measure(foot[away], part(progress, 0.5, 0.95))
-    for name, table in values.items():
-        table[away] = getattr(again, name)
+    jets.replace(away, measure(foot[away], part(progress, 0.5, 0.95)))
     for done in range(MAX_STEPS):
-        missed = np.flatnonzero(np.abs(values["value"]) > tolerance)
+        missed = np.flatnonzero(np.abs(jets.value) > tolerance)
         if len(missed) == 0:
             break
         # Half a step: at a tip, whole ones lead from one side of the surface to the other.
-        step = _newton_step(Jets(**{name: v[missed] for name, v in values.items()}))
-        foot[missed] += 0.5 * step
+        foot[missed] += 0.5 * _newton_step(jets[missed])
         steps = part(progress, *(0.95 + 0.05 * np.array([done, done + 1]) / MAX_STEPS))
-        again = measure(foot[missed], steps)
-        for name, table in values.items():
-            table[missed] = getattr(again, name)
-    lost = ~(np.abs(values["value"]) <= tolerance)
-    for table in (values["value"], values["gradient"], values["hessian"], foot):
+        jets.replace(missed, measure(foot[missed], steps))
+    lost = ~(np.abs(jets.value) <= tolerance)
+    for table in (jets.value, jets.gradient, jets.hessian, foot):
         table[lost] = np.nan
     distance = np.linalg.norm(start - foot, axis=1)
     return SurfaceJets(
-        **values,
+        jets.value,
+        jets.gradient,
+        jets.hessian,
+        jets.scale,
         foot_points=foot,
         deviation=np.copysign(distance, first.value),
         mesh_share=np.zeros(len(start)),

@@ -136,8 +136,8 @@ class SurfacePatches:
         radius: Array,
         offset: Array,
         noise: float,
-        heights: _Quartics,
-        bends: _Quartics,
+        heights: _Polynomials,
+        bends: _Polynomials,
     ) -> None:
         self.points, self.moved = points, moved
         self._radius, self._offset, self._noise = radius, offset, noise
@@ -449,7 +449,7 @@ def _measured(
     lengths: Array,
     shares: Array,
     progress: ProgressCallback,
-) -> _Quartics:
+) -> _Polynomials:
     """The quartics over disks across the normals of M points."""
     stencil = field.scale_map.stencil
     patches: dict[int, TangentPatch] = {}
@@ -467,11 +467,11 @@ def _measured(
     )
     tables = zip(*(patches[start] for start in starts), strict=True)
     patch = TangentPatch(*(torch.cat(parts) for parts in tables))
-    return _Quartics.of(patch, lengths)
+    return _Polynomials.of(patch, lengths)
 
 
 @dataclass(frozen=True, eq=False)
-class _Quartics:
+class _Polynomials:
     """Distances near the middles of M disks, from the polynomials over them.
 
     Attributes
@@ -493,7 +493,7 @@ class _Quartics:
     scale: Array
 
     @classmethod
-    def of(cls, patch: TangentPatch, scale: Array) -> _Quartics:
+    def of(cls, patch: TangentPatch, scale: Array) -> _Polynomials:
         """From what the operator tells."""
         frame, polynomial, middle, curvature, slope = (each.cpu().numpy() for each in patch)
         rise = np.maximum(slope, LEAST_RISE)
@@ -510,10 +510,10 @@ class _Quartics:
             scale,
         )
 
-    def __getitem__(self, rows: Rows) -> _Quartics:
-        return _Quartics(*(table[rows] for table in self._tables()))
+    def __getitem__(self, rows: Rows) -> _Polynomials:
+        return _Polynomials(*(table[rows] for table in self._tables()))
 
-    def replace(self, rows: Rows, others: _Quartics) -> None:
+    def replace(self, rows: Rows, others: _Polynomials) -> None:
         """Put others in the place of some."""
         for table, mended in zip(self._tables(), others._tables(), strict=True):
             table[rows] = mended

@@ -47,15 +47,16 @@ def _sphere(subdivisions: int = 4) -> tuple[Array, NDArray, Array]:
 def test_exact_vertices_answer_themselves() -> None:
     vertices, triangles, normals, curvature = torus(around=160, across=80)
     jets = _compared(vertices, triangles, normals)
-    assert jets.share.min() > 0.9
+    assert jets.share.min() > 0.99
     assert angles_in_degrees(jets.normals, normals).max() < 0.01
     mean = np.trace(jets.hessians, axis1=1, axis2=2) / 2
     np.testing.assert_allclose(mean, curvature, rtol=2e-3)
     # The curvature across the tube, the other direction's, and none along the normal.
     largest = np.linalg.eigvalsh(jets.hessians)[:, -1]
     np.testing.assert_allclose(largest, 1 / 0.26, rtol=2e-3)
+    # The normal may be off by as much as above, the curvature is that of the quartic's own.
     along = np.einsum("nij,nj->ni", jets.hessians, jets.normals)
-    assert np.abs(along).max() < 1e-3
+    assert np.abs(along).max() < np.radians(0.01) / 0.26
     assert np.abs(jets.height).max() < 1e-5
 
 
@@ -63,7 +64,7 @@ def test_they_scale_with_the_mesh_and_move_with_it() -> None:
     vertices, triangles, normals = _sphere()
     for size, away in ((1e-30, 0.0), (1e30, 0.0), (1.0, 100.0)):
         jets = _compared(size * vertices + away, triangles, normals, size * 0.05)
-        assert jets.share.min() > 0.98
+        assert jets.share.min() > 0.99
         mean = np.trace(jets.hessians, axis1=1, axis2=2) / 2
         np.testing.assert_allclose(mean * size, 1 / 0.8, rtol=1e-3)
 
@@ -152,7 +153,7 @@ def test_unwelded_triangles_and_thin_walls() -> None:
     vertices, triangles, normals = _sphere()
     soup, own = vertices[triangles].reshape(-1, 3), normals[triangles].reshape(-1, 3)
     jets = _compared(soup, np.arange(len(soup)).reshape(-1, 3), own)
-    assert jets.share.min() > 0.98
+    assert jets.share.min() > 0.99
     assert angles_in_degrees(jets.normals, own).max() < 0.01
     # A shell thinner than the distance between vertices.
     both = np.concatenate([vertices, 0.98 * vertices])
@@ -171,7 +172,7 @@ def test_normals_point_to_the_field_s_outside() -> None:
     flipped[::7] = flipped[::7, ::-1]
     for turned in (triangles[:, ::-1], flipped):
         jets = _compared(vertices, turned, normals)
-        assert jets.share.min() > 0.98
+        assert jets.share.min() > 0.99
         assert angles_in_degrees(jets.normals, normals).max() < 0.01
 
 

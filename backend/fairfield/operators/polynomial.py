@@ -195,9 +195,9 @@ def derivative_matrix(dimension: int, degree: int) -> NDArray[np.float64]:
 
 
 def monomials(at: NDArray[np.float64], degree: int) -> NDArray[np.float64]:
-    """Return the (m, N) monomials at (d, N) places, in the order of `monomial_exponents`."""
+    """Return the (m, ...) monomials at (d, ...) places, in the order of `monomial_exponents`."""
     exponents = monomial_exponents(len(at), degree)
-    table = np.ones((len(exponents), at.shape[1]))
+    table = np.ones((len(exponents), *at.shape[1:]))
     for index, exponent in enumerate(exponents):
         for axis, power in enumerate(exponent):
             for _ in range(power):

@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import SettingError
-from .polynomial import Evaluate, in_float64, monomial_exponents
+from .polynomial import Evaluate, in_float64, monomial_exponents, monomials
 
 SAMPLERS = ("gaussian", "ball", "box")
 
@@ -53,7 +52,8 @@ def random_samples_jet(
     values = values.reshape(count, samples, -1)  # [N, k, c]
     mean = values.mean(dim=1, keepdim=True)
     exponents = monomial_exponents(dimension, degree)
-    table = _monomials(in_float64(offsets), exponents)  # [N, k, monomials]
+    at = offsets.cpu().double().movedim(-1, 0).numpy()
+    table = torch.from_numpy(monomials(at, degree)).movedim(0, -1).to(values)  # [N, k, monomials]
     # Normal equations do in units of the scale, where they are well conditioned.
     coefficients = torch.linalg.solve(table.mT @ table, table.mT @ (values - mean))
     length = in_float64(scale)[:, None]
@@ -72,16 +72,6 @@ def random_samples_jet(
         gradient.reshape(count, dimension, *channels),
         hessian.reshape(count, dimension, dimension, *channels),
     )
-
-
-def _monomials(offsets: Tensor, exponents: NDArray[np.int_]) -> Tensor:
-    columns = [
-        torch.stack([offsets[..., axis] ** power for axis, power in enumerate(exponent)]).prod(
-            dim=0
-        )
-        for exponent in exponents.tolist()
-    ]
-    return torch.stack(columns, dim=-1)
 
 
 def _draw(sampler: str, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:

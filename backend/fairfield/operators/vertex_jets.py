@@ -34,6 +34,7 @@ from ..jets import Array
 from ..mesh import TriangleMesh
 from ..progress import Progress, ProgressCallback, part
 from ..threads import thread_count
+from .polynomial import monomials
 from .tangent import tangent_frame
 
 NEIGHBOURS = 30
@@ -213,19 +214,19 @@ class _Fits:
         frame = np.concatenate([tangent_frame(torch.from_numpy(up)).numpy(), up[:, None]], axis=1)
         local = (self.places[near] - self.places[rows][:, None]) @ frame.transpose(0, 2, 1)
         x, y, z = np.moveaxis(local / radius[:, None, None], -1, 0)
-        monomials = _monomials(x, y) * same_side[..., None]
+        table = np.moveaxis(monomials(np.stack([x, y]), DEGREE), 0, -1) * same_side[..., None]
         z *= same_side
-        gram = monomials.transpose(0, 2, 1) @ monomials
+        gram = table.transpose(0, 2, 1) @ table
         # So little does not change a fit that can be used, and lets the others be computed.
         gram += 1e-13 * np.eye(QUARTIC)
-        moments = monomials.transpose(0, 2, 1) @ z[..., None]
+        moments = table.transpose(0, 2, 1) @ z[..., None]
         inverse = np.linalg.inv(gram)
         solution = inverse @ moments
         low = slice(QUADRIC)
         quadric = np.linalg.solve(gram[:, low, low], moments[:, low])
         members = same_side.sum(axis=1)
         quartic_residual, quadric_residual = (
-            ((z - (monomials[..., : c.shape[1]] @ c)[..., 0]) ** 2).sum(axis=1)
+            ((z - (table[..., : c.shape[1]] @ c)[..., 0]) ** 2).sum(axis=1)
             * radius**2
             / (members - c.shape[1])
             + self.rounding
@@ -250,14 +251,6 @@ class _Fits:
         # Where a vertex's own triangles say otherwise, it lies on an edge.
         agrees = (normals * up).sum(axis=1) > SAME_FACE
         self.usable[rows] = (gain > 0) & (gain < LARGEST_GAIN**2) & agrees
-
-
-def _monomials(x: Array, y: Array) -> Array:
-    """1, x, y, x^2, x y, y^2, ... at (n, k) places: (n, k, 15)."""
-    rows = [[np.ones_like(x)]]
-    for _ in range(DEGREE):
-        rows.append([x * each for each in rows[-1]] + [y * rows[-1][-1]])
-    return np.stack([each for row in rows for each in row], axis=-1)
 
 
 def _believed(
@@ -328,14 +321,13 @@ def _errors(
 
     def around(of_chords: Array) -> Array:
         """Sums (V,) over chords at a vertex and at its neighbours: six alone tell too little."""
-        total = np.zeros(len(spread))
+        at_ends, total = np.zeros((2, len(spread)))
         for end in ends:
-            total += np.bincount(end, of_chords, len(spread))
-        of_triangles = total[triangles].sum(axis=1)
-        return sum(
-            (np.bincount(corner, of_triangles, len(spread)) for corner in triangles.T),
-            np.zeros(len(spread)),
-        )
+            at_ends += np.bincount(end, of_chords, len(spread))
+        of_triangles = at_ends[triangles].sum(axis=1)
+        for corner in triangles.T:
+            total += np.bincount(corner, of_triangles, len(spread))
+        return total
 
     def squares(normals: Array, weight: Array) -> Array:
         lean = ((normals[ends[0]] + normals[ends[1]]) * chords).sum(axis=1)
