@@ -213,8 +213,8 @@ class _Fits:
         )
         frame = np.concatenate([tangent_frame(torch.from_numpy(up)).numpy(), up[:, None]], axis=1)
         local = (self.places[near] - self.places[rows][:, None]) @ frame.transpose(0, 2, 1)
-        x, y, z = np.moveaxis(local / radius[:, None, None], -1, 0)
-        table = np.moveaxis(monomials(np.stack([x, y]), DEGREE), 0, -1) * same_side[..., None]
+        *at, z = np.moveaxis(local / radius[:, None, None], -1, 0)
+        table = np.moveaxis(monomials(np.stack(at), DEGREE), 0, -1) * same_side[..., None]
         z *= same_side
         gram = table.transpose(0, 2, 1) @ table
         # So little does not change a fit that can be used, and lets the others be computed.
