@@ -4,7 +4,7 @@
     make demo MESH=scan.ply    on a mesh of your own: PLY, OBJ, STL, GLB or .npz
 
 Runs inside Blender as a Python module. Leaves the scene, the corrected mesh and a picture in
-demo-output/, and prints what it took and how exact it is.
+demo-output/, under the file's name, and prints what it took and how exact it is.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ def main(arguments: list[str]) -> int:
     seconds: dict[str, float] = {}
 
     def timed(stage: str, call, *positional, **named):
+        print(f"{stage} ...", flush=True)
         start = time.perf_counter()
         result = call(*positional, **named)
         seconds[stage] = time.perf_counter() - start
@@ -66,7 +67,7 @@ def main(arguments: list[str]) -> int:
     if surface == source:
         print("Nothing was extracted.", file=sys.stderr)
         return 1
-    stem = source.name.lower().replace(" ", "-")
+    stem = Path(arguments[0]).stem if arguments else "suzanne"
     for file_format in ("PLY", "GLB"):
         path = OUTPUT / f"{stem}.{file_format.lower()}"
         timed(
@@ -78,8 +79,10 @@ def main(arguments: list[str]) -> int:
     report = fit_report(source)
     bpy.ops.wm.save_as_mainfile(filepath=str(OUTPUT / f"{stem}.blend"))
     timed("picture", render, source, surface, OUTPUT / f"{stem}.png")
-    truth = known_shape()
+    truth = timed("fit a torus, whose truth is known", known_shape)
     print_table(source, surface, seconds, report, truth)
+    names = ", ".join(f"{stem}.{suffix}" for suffix in ("blend", "ply", "glb", "png"))
+    print(f"\nThe scene, the meshes and the picture are in {OUTPUT.relative_to(ROOT)}/: {names}")
     bpy.ops.preferences.addon_disable(module=EXTENSION)
     return 0
 
@@ -132,7 +135,10 @@ def import_mesh(path: Path) -> bpy.types.Object:
     meshes = [each for each in bpy.data.objects if each.type == "MESH"]
     if not meshes:
         raise SystemExit(f"{path} holds no mesh.")
-    return max(meshes, key=lambda each: len(each.data.vertices))
+    largest = max(meshes, key=lambda each: len(each.data.vertices))
+    if len(meshes) > 1:
+        print(f"{path} holds {len(meshes)} meshes; the demo takes the largest, {largest.name}.")
+    return largest
 
 
 def select(target: bpy.types.Object) -> None:
@@ -171,7 +177,6 @@ def print_table(source, surface, seconds, report, truth) -> None:
     for operator in ("autodiff", "polynomial"):
         error = truth["operators"][operator]["mean_normal_error_degrees"]
         print(f"  {f'normal error, {operator}':32s}{error:10.3f} degrees")
-    print(f"\nThe scene, the meshes and the picture are in {OUTPUT.relative_to(ROOT)}/")
 
 
 # The picture. It is made after the scene was saved, so the scene has none of this.
@@ -203,7 +208,7 @@ def render(source: bpy.types.Object, surface: bpy.types.Object, path: Path) -> N
     camera.data.ortho_scale = 3 * size
     camera.location = (0, -4 * size, 0.9 * size)
     camera.rotation_euler = (-camera.location).to_track_quat("-Z", "Y").to_euler()
-    camera.data.clip_end = 100 * size
+    camera.data.clip_start, camera.data.clip_end = 0.01 * size, 100 * size
     scene.collection.objects.link(camera)
     scene.camera = camera
     for name, direction, strength in (("Key", (-1, -2, 3), 3.0), ("Fill", (3, -2, 1), 1.0)):

@@ -101,6 +101,7 @@ def _fit(options: argparse.Namespace) -> int:
 def _finetune(options: argparse.Namespace) -> int:
     _require_suffix(options.output, (".safetensors",))
     _require_folder(options.output)
+    _require_other(options.output, options.field)
     from .field import load
     from .finetuning import finetune
     from .mesh import TriangleMesh
@@ -133,6 +134,7 @@ def _smooth(options: argparse.Namespace) -> int:
     if suffix not in (".ply", ".npz"):
         raise FairfieldError(f"The output {options.output} must be a .ply or .npz file.")
     _require_folder(options.output)
+    _require_other(options.output, options.mesh)
     from . import memory
     from .field import load
     from .mesh import TriangleMesh
@@ -163,6 +165,7 @@ def _smooth(options: argparse.Namespace) -> int:
         arrays = {name: getattr(jets, name) for name in QUANTITIES}
         arrays |= {"deviation": jets.deviation, "foot_points": jets.foot_points}
         write_mesh(options.output, mesh, attributes=arrays)
+    own = float(jets.from_mesh.mean())
     _report(
         options,
         {
@@ -172,8 +175,8 @@ def _smooth(options: argparse.Namespace) -> int:
             "median_scale": float(np.median(jets.scale)),
             "output": str(options.output),
         },
-        f"{options.output}: {len(jets.value)} vertices, {jets.unanswered} without an answer, "
-        f"{jets.from_mesh.mean():.0%} answered by the mesh's own vertices, which are closer there",
+        f"{options.output}: {len(jets.value)} vertices, {jets.unanswered} without an answer"
+        + (f"; for {own:.0%} the mesh itself was closer than the field" if own else ""),
     )
     return 0
 
@@ -270,7 +273,6 @@ def _extract(options: argparse.Namespace) -> int:
 
 def _evaluate(options: argparse.Namespace) -> int:
     _require_folder(options.output)
-    options.output.mkdir(exist_ok=True)
     from .fields import KINDS
     from .study import PARTS, run
 
@@ -386,7 +388,7 @@ def _parser() -> argparse.ArgumentParser:
         default="hash-grid",
         help="hash-grid (default), dense-grid, tri-plane or siren",
     )
-    fit.add_argument("--seed", type=int, default=0)
+    fit.add_argument("--seed", type=int, default=0, help="of the samples; 0 by default")
     fit.set_defaults(run=_fit)
 
     smooth = commands.add_parser("smooth", help="normals and curvature at a mesh's vertices")
@@ -406,8 +408,13 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         help="what the field was fitted to; the distance to it is measured and kept",
     )
-    finetune.add_argument("--scale", type=_scale, default="auto", help='length, or "auto"')
-    finetune.add_argument("--seed", type=int, default=0)
+    finetune.add_argument(
+        "--scale",
+        type=_scale,
+        default="auto",
+        help='"auto" (default), or a length in mesh units',
+    )
+    finetune.add_argument("--seed", type=int, default=0, help="of the samples; 0 by default")
     finetune.set_defaults(run=_finetune)
 
     query = commands.add_parser("query", help="value and derivatives at given points")
@@ -422,7 +429,7 @@ def _parser() -> argparse.ArgumentParser:
             "--scale",
             type=_scale,
             default="auto",
-            help='length in mesh units, or "auto"',
+            help='"auto" (default), or a length in mesh units',
         )
         command.add_argument(
             "--operator",
@@ -433,13 +440,25 @@ def _parser() -> argparse.ArgumentParser:
 
     extract = commands.add_parser("extract", help="the field's surface as a triangle mesh")
     extract.add_argument("field", type=Path, metavar="FIELD")
-    extract.add_argument("-o", "--output", type=Path, required=True, metavar="MESH")
-    extract.add_argument("--resolution", type=int, default=256, help="cells along the cube")
+    extract.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="MESH",
+        help="PLY, GLB or .npz with normals and curvature, or OBJ or STL without",
+    )
+    extract.add_argument(
+        "--resolution",
+        type=int,
+        default=256,
+        help="cells along the cube, 16 to 1024; 256 by default",
+    )
     extract.add_argument(
         "--scale",
         type=_scale,
         default="none",
-        help='"none" (default), "auto" or a length',
+        help='"none" (default) for the raw field, "auto", or a length in mesh units',
     )
     extract.set_defaults(run=_extract)
 
@@ -510,6 +529,12 @@ def _require_folder(path: Path) -> None:
         raise FairfieldError(f"The folder {path.parent} of the output does not exist.")
     if not os.access(path.parent, os.W_OK):
         raise FairfieldError(f"The folder {path.parent} of the output is not writable.")
+
+
+def _require_other(path: Path, source: Path) -> None:
+    """Refuse to write over what is read: the result has less than the source, or other things."""
+    if path.exists() and source.exists() and path.samefile(source):
+        raise FairfieldError(f"The output {path} is what is read; choose another name.")
 
 
 def _report(options: argparse.Namespace, values: dict[str, Any], sentence: str) -> None:

@@ -134,9 +134,8 @@ def _read_by_trimesh(content: bytes, suffix: str) -> tuple[NDArray, NDArray]:
             skip_materials=True,
         )
     # trimesh's loaders raise whatever the broken bytes happen to trip over.
-    except Exception as problem:
-        detail = str(problem).split("\n")[0] or type(problem).__name__
-        raise MeshError(f"the file cannot be read as {suffix[1:].upper()} ({detail}).") from None
+    except Exception:
+        raise MeshError(f"the file is damaged or no {suffix[1:].upper()} file.") from None
     if not hasattr(loaded, "faces") or len(loaded.faces) == 0:
         raise MeshError("the file has no faces. Choose a mesh with a surface.")
     return np.asarray(loaded.vertices), np.asarray(loaded.faces)

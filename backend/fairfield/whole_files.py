@@ -22,6 +22,9 @@ def write_whole(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as problem:
+        temporary.unlink(missing_ok=True)
+        raise OSError(problem.errno, problem.strerror, str(path)) from None
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

@@ -70,9 +70,9 @@ class ExportOperator(bpy.types.Operator):
         if self.file_format == exporting.PLY and kept:
             self.report(
                 {"WARNING"},
-                f"{', '.join(kept)}: the scale is uneven, so curvature and deviation in the file are "
-                "in the object's own units; choose Units: World and click Smooth again to have them "
-                "in the file's.",
+                f"{', '.join(kept)}: the scale is uneven, so curvature and deviation in the file "
+                "are in the object's own units; choose Units: World and click Smooth again to have "
+                "them in the file's.",
             )
         self.report({"INFO"}, f"Wrote '{path}'.")
         return {"FINISHED"}

@@ -76,6 +76,16 @@ def test_finetune_reports_and_saves(folder: Path) -> None:
     assert saved["normal_error_after"] == report["normal_error_after"]
 
 
+def test_what_is_read_is_not_written_over(folder: Path) -> None:
+    mesh, field = folder / "sphere.ply", folder / "sphere.safetensors"
+    before = mesh.read_bytes(), field.read_bytes()
+    for arguments in (("smooth", field, mesh, "-o", mesh), ("finetune", field, "-o", field)):
+        result = _run(*arguments)
+        assert result.returncode == 2
+        assert "choose another name" in result.stderr
+    assert (mesh.read_bytes(), field.read_bytes()) == before
+
+
 def test_smooth_answers_for_every_vertex_in_order(folder: Path) -> None:
     result = _run(
         "smooth",

@@ -84,6 +84,14 @@ def test_damaged_files_are_refused(tmp_path: Path, suffix: str, content: bytes) 
         TriangleMesh.load(path)
 
 
+def test_a_cut_file_is_told_as_such(tmp_path: Path, mesh: TriangleMesh) -> None:
+    path = tmp_path / "cut.stl"
+    mesh.save(path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(MeshError, match=r"cut\.stl: the file is damaged or no STL file"):
+        TriangleMesh.load(path)
+
+
 def test_missing_files_and_unknown_formats_are_refused(tmp_path: Path) -> None:
     with pytest.raises(MeshError, match="No such file"):
         TriangleMesh.load(tmp_path / "missing.ply")
@@ -97,6 +105,7 @@ def test_missing_files_and_unknown_formats_are_refused(tmp_path: Path) -> None:
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path, mesh: TriangleMesh) -> None:
     path = tmp_path / "mesh.ply"
     path.mkdir()
-    with pytest.raises(OSError):
+    with pytest.raises(OSError) as caught:
         mesh.save(path)
+    assert caught.value.filename == str(path)
     assert [entry.name for entry in tmp_path.iterdir()] == ["mesh.ply"]

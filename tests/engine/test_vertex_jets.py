@@ -7,7 +7,7 @@ import igl
 import numpy as np
 import pytest
 from conftest import SPHERE_CENTER
-from fairfield.errors import Cancelled
+from fairfield.errors import Cancelled, FairfieldError
 from fairfield.operators.vertex_jets import VertexJets, vertex_jets
 from fairfield.progress import Progress, silent
 from numpy.typing import NDArray
@@ -250,13 +250,16 @@ def test_smooth_takes_them_and_says_so(sphere_field: fairfield.Field) -> None:
 
 
 def test_another_mesh_has_no_say(sphere_field: fairfield.Field) -> None:
-    vertices, triangles = icosphere(radius=2.0, subdivisions=4)
+    vertices, triangles = icosphere(radius=2.75, subdivisions=6)
     other = fairfield.TriangleMesh(vertices + SPHERE_CENTER, triangles)
     jets = fairfield.smooth(sphere_field, other)
     assert not jets.from_mesh.any()
     np.testing.assert_array_equal(
         jets.hessian, fairfield.smooth(sphere_field, other.vertices).hessian
     )
+    vertices, triangles = icosphere(radius=2.0, subdivisions=2)
+    with pytest.raises(FairfieldError, match="fitted to another mesh"):
+        fairfield.smooth(sphere_field, fairfield.TriangleMesh(vertices + SPHERE_CENTER, triangles))
 
 
 def test_it_tells_its_progress_and_can_be_cancelled(sphere_field: fairfield.Field) -> None:

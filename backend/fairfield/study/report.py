@@ -86,6 +86,7 @@ def run(
             "parts, fields or shapes."
         )
     preset = "draft" if quick else "standard"
+    output.mkdir(exist_ok=True)
     settings = {
         "preset": preset,
         "parts": parts,
