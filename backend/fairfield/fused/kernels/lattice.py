@@ -8,7 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from ...fields.coarse_grid import SUPPORT
-from .options import BLOCK, LANES, ONE, THREE, TWO, ZERO, Floats, Indices, called
+from .operations import lattice_sum
+from .options import BLOCK, LANES, THREE, ZERO, Floats, Indices, called
 
 _HALF = np.float32(0.5)
 _UNIT = np.float32(1)
@@ -16,7 +17,6 @@ _TWICE = np.float32(2)
 _TRIPLE = np.float32(3)
 _FOURFOLD = np.float32(4)
 _FIVEFOLD = np.float32(5)
-_SUPPORT = np.uint64(SUPPORT)
 
 
 @called
@@ -30,23 +30,8 @@ def interpolate_lattice(lattice: Floats, unit: Floats, values: Floats) -> None:
         place_on_axis(unit[axis], nodes, first[axis], weights[axis])
     row, plane = np.uint64(nodes), np.uint64(nodes * nodes)
     for i in range(LANES):
-        # The four nodes along the last axis are neighbours in memory: one vector each time.
-        sum0 = sum1 = sum2 = sum3 = np.float32(0)
         corner = np.uint64((first[0, i] * nodes + first[1, i]) * nodes + first[2, i])
-        for a in range(ZERO, _SUPPORT):
-            for b in range(ZERO, _SUPPORT):
-                weight = weights[0, a, i] * weights[1, b, i]
-                node = corner + a * plane + b * row
-                sum0 += weight * flat[node]
-                sum1 += weight * flat[node + ONE]
-                sum2 += weight * flat[node + TWO]
-                sum3 += weight * flat[node + THREE]
-        values[i] = (
-            weights[2, 0, i] * sum0
-            + weights[2, 1, i] * sum1
-            + weights[2, 2, i] * sum2
-            + weights[2, 3, i] * sum3
-        )
+        values[i] = lattice_sum(flat, corner, row, plane, weights, i)
 
 
 @called

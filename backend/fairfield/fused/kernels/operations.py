@@ -19,12 +19,21 @@ from .options import BLOCK, POINTS_PER_CALL, Floats, Indices, entry_point
 
 @entry_point
 def _probe(
-    table: Floats, rows: Indices, weights: Floats, features: Floats, layer: Floats, outputs: Floats
-) -> None:
+    table: Floats,
+    rows: Indices,
+    weights: Floats,
+    features: Floats,
+    layer: Floats,
+    outputs: Floats,
+    lattice: Floats,
+    axes: Floats,
+) -> np.float32:
     vectorised.prefetch_row(table, np.uint64(3))
     vectorised.interpolate(table, np.uint64(1), rows, weights, np.uint64(0), features)
     vectorised.add_to_row(table, np.uint64(2), np.float32(0.5), np.float32(4), np.float32(8))
     vectorised.apply_layer(layer, layer[0], weights, outputs, True)
+    one, row, plane = np.uint64(1), np.uint64(4), np.uint64(16)
+    return vectorised.lattice_sum(lattice, one, row, plane, axes, one)
 
 
 def _chosen() -> ModuleType:
@@ -37,12 +46,15 @@ def _chosen() -> ModuleType:
     features = np.zeros((2, BLOCK), np.float32)
     layer = np.arange(-16, 16, dtype=np.float32).reshape(4, 8)
     outputs = np.zeros((4, BLOCK), np.float32)
+    lattice = np.arange(65, dtype=np.float32)
+    axes = np.full((3, 4, BLOCK), 0.25, np.float32)
     try:
-        _probe(table, rows, weights, features, layer, outputs)
+        total = _probe(table, rows, weights, features, layer, outputs, lattice, axes)
     except Exception:  # whatever numba or LLVM raises, the plain form is there
         return plain
     right = (
-        (features[:, :POINTS_PER_CALL] == [[12], [14]]).all()
+        total == 32.5
+        and (features[:, :POINTS_PER_CALL] == [[12], [14]]).all()
         and (table[2] == [6, 9]).all()
         and (outputs == np.maximum(layer.sum(axis=1) / 4 + layer[0, :4], 0)[:, None]).all()
     )
@@ -51,6 +63,7 @@ def _chosen() -> ModuleType:
 
 _operations: Any = _chosen()
 interpolate: Callable[..., None] = _operations.interpolate
+lattice_sum: Callable[..., np.float32] = _operations.lattice_sum
 add_to_row: Callable[..., None] = _operations.add_to_row
 prefetch_row: Callable[..., None] = _operations.prefetch_row
 apply_layer: Callable[..., None] = _operations.apply_layer

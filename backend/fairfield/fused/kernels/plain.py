@@ -71,6 +71,38 @@ def prefetch_row(table: Floats, row: Index) -> None:
 
 
 @called
+def lattice_sum(
+    lattice: Floats, corner: Index, row: Index, plane: Index, weights: Floats, point: Index
+) -> np.float32:
+    """Weighted sum over the 4^3 nodes of a lattice around one point.
+
+    Parameters
+    ----------
+    lattice
+        Flat float32.
+    corner, row, plane
+        First node, and from a node to the next along the second and the first axis, uint64.
+    weights
+        (3, 4, BLOCK) float32, for each axis.
+    """
+    total0 = total1 = total2 = total3 = np.float32(0)
+    for a in range(ZERO, FOUR):
+        for b in range(ZERO, FOUR):
+            weight = weights[0, a, point] * weights[1, b, point]
+            node = corner + a * plane + b * row
+            total0 += weight * lattice[node]
+            total1 += weight * lattice[node + ONE]
+            total2 += weight * lattice[node + TWO]
+            total3 += weight * lattice[node + THREE]
+    return (
+        weights[2, 0, point] * total0
+        + weights[2, 1, point] * total1
+        + weights[2, 2, point] * total2
+        + weights[2, 3, point] * total3
+    )
+
+
+@called
 def apply_layer(
     weight: Floats, bias: Floats, inputs: Floats, outputs: Floats, rectify: bool
 ) -> None:

@@ -14,6 +14,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+from ...fields.coarse_grid import SUPPORT
 from .options import FOUR, LANES, POINTS_PER_CALL, ZERO, Floats, called
 
 _CORNERS = 8
@@ -25,6 +26,7 @@ _FLOAT, _DOUBLE = ir.FloatType(), ir.DoubleType()
 _ROW = ir.VectorType(_FLOAT, 2)
 _FLOATS = ir.VectorType(_FLOAT, POINTS_PER_CALL)
 _INDICES = ir.VectorType(_INT32, POINTS_PER_CALL)
+_NODES = ir.VectorType(_FLOAT, SUPPORT)
 _HALF_OF_ROWS = ir.VectorType(_DOUBLE, POINTS_PER_CALL // 2)
 
 
@@ -62,20 +64,22 @@ class _Emitter:
         """Store a value at an index of float32 data."""
         self.builder.store(value, self.pointer(data, _FLOAT, index, value.type), align=4)
 
-    def broadcast(self, scalar: Any) -> Any:
+    def broadcast(self, scalar: Any, vector: Any = _FLOATS) -> Any:
         """A vector that is a float32 everywhere."""
-        undefined = ir.Constant(_FLOATS, ir.Undefined)
-        vector = self.builder.insert_element(undefined, scalar, ir.Constant(_INT32, 0))
-        return self.shuffle(vector, undefined, [0] * POINTS_PER_CALL)
+        undefined = ir.Constant(vector, ir.Undefined)
+        first = self.builder.insert_element(undefined, scalar, ir.Constant(_INT32, 0))
+        return self.shuffle(first, undefined, [0] * vector.count)
 
     def shuffle(self, first: Any, second: Any, lanes: Sequence[int]) -> Any:
         """Choose lanes of two vectors, counted through."""
-        mask = ir.Constant(_INDICES, [ir.Constant(_INT32, lane) for lane in lanes])
+        indices = ir.VectorType(_INT32, len(lanes))
+        mask = ir.Constant(indices, [ir.Constant(_INT32, lane) for lane in lanes])
         return self.builder.shuffle_vector(first, second, mask)
 
     def multiply_add(self, first: Any, second: Any, third: Any) -> Any:
         """first * second + third for vectors of float32."""
-        function = self.intrinsic(f"llvm.fmuladd.v{POINTS_PER_CALL}f32", _FLOATS, [_FLOATS] * 3)
+        kind = first.type
+        function = self.intrinsic(f"llvm.fmuladd.v{kind.count}f32", kind, [kind] * 3)
         return self.builder.call(function, [first, second, third])
 
     def intrinsic(self, name: str, result: Any, arguments: Sequence[Any]) -> Any:
@@ -175,6 +179,48 @@ def _emit_prefetch(context: Any, builder: Any, signature: Any, arguments: Any) -
     )
     builder.call(prefetch, [line, for_reading, second_level, of_data])
     return context.get_dummy_value()
+
+
+@_vector_operation
+def lattice_sum(
+    typing_context: Any,
+    lattice: Any,
+    corner: Any,
+    row: Any,
+    plane: Any,
+    weights: Any,
+    point: Any,
+) -> Any:
+    """Like `plain.lattice_sum`: the nodes along the last axis are neighbours in memory, one vector
+    each time."""
+    return types.float32(lattice, corner, row, plane, weights, point), _emit_lattice_sum
+
+
+def _emit_lattice_sum(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    emit = _Emitter(context, builder, signature, arguments)
+    _, corner, row, plane, _, point = arguments
+    lattice, weights = emit.array(0).data, emit.array(4)
+    block = cgutils.unpack_tuple(builder, weights.shape)[2]
+
+    def weight(axis: int, node: int) -> Any:
+        line = builder.mul(block, ir.Constant(_INT64, SUPPORT * axis + node))
+        return emit.load(weights.data, _FLOAT, builder.add(line, point), _FLOAT)
+
+    zero = ir.Constant(_NODES, None)
+    of_rows = [emit.broadcast(weight(1, node), _NODES) for node in range(SUPPORT)]
+    total, first = zero, corner
+    for step in range(SUPPORT):
+        of_plane, at = zero, first
+        for factor in of_rows:
+            of_plane = emit.multiply_add(factor, emit.load(lattice, _FLOAT, at, _NODES), of_plane)
+            at = builder.add(at, row)
+        total = emit.multiply_add(emit.broadcast(weight(0, step), _NODES), of_plane, total)
+        first = builder.add(first, plane)
+    result = ir.Constant(_FLOAT, 0.0)
+    for node in range(SUPPORT):
+        value = builder.extract_element(total, ir.Constant(_INT32, node))
+        result = builder.fadd(result, builder.fmul(weight(2, node), value))
+    return result
 
 
 @called
