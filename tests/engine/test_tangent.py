@@ -5,9 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from fairfield.fused import fused_tangent_jets
 from fairfield.jets import Jets
 from fairfield.operators.polynomial import as_scale
-from fairfield.operators.tangent import both_tangent_jets, tangent_jet, tangent_stencil
+from fairfield.operators.tangent import (
+    both_tangent_jets,
+    tangent_frame,
+    tangent_jet,
+    tangent_stencil,
+    torch_jet,
+)
 
 RADIUS = 0.7
 SPACINGS = (0.72, 0.33)
@@ -151,6 +158,31 @@ def test_a_share_mixes_quartic_and_quadric() -> None:
         for got, expected in zip(jet, part, strict=True):
             np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-9)
     assert not np.allclose(both[0][1], both[1][1], atol=1e-3)
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+def test_kernels_agree_with_torch(spacing: float) -> None:
+    random = np.random.default_rng(3)
+    count, scales = 1001, random.uniform(0.01, 0.2, 1001)
+    normals = _unit_vectors(count, 3)
+    axes = torch.cat([tangent_frame(normals), normals[:, None]], dim=1)
+    stencil, turn = tangent_stencil(spacing), 0.2 * random.standard_normal((count, 3))
+    places = stencil.samples @ (scales[:, None, None] * axes.numpy())
+    places += 0.7 * (normals.numpy() + turn)[:, None]
+    values = np.linalg.norm(places * [1, 1.3, 0.8], axis=2) - 0.7
+    values += 1e-3 * random.standard_normal(values.shape)
+    inputs = torch.from_numpy(values), axes, torch.from_numpy(scales)
+    for share in (None, torch.zeros(count), torch.from_numpy(random.random(count))):
+        shares = torch.ones(count) if share is None else share
+        arguments = (*(each.numpy() for each in (*inputs, shares)), stencil.arrays)
+        jet = fused_tangent_jets(*arguments, threads=1)
+        expected = torch_jet(*inputs, stencil, share)
+        for got, one in zip(jet, expected, strict=True):
+            size = np.abs(one.numpy()).max()
+            # Measured: at most 3e-15.
+            np.testing.assert_allclose(got, one, atol=1e-12 * size)
+        for got, one in zip(fused_tangent_jets(*arguments, threads=3), jet, strict=True):
+            np.testing.assert_array_equal(got, one)
 
 
 def test_the_first_fit_equals_least_squares_done_point_by_point() -> None:

@@ -16,6 +16,7 @@ from .availability import (
     warm_up,
 )
 from .evaluator import FusedBase, FusedEvaluator
+from .tangent_jets import fused_tangent_jets
 from .trainer import FusedTrainer
 from .triangle_tree import TriangleTree
 
@@ -24,6 +25,7 @@ __all__ = [
     "FusedEvaluator",
     "FusedTrainer",
     "TriangleTree",
+    "fused_tangent_jets",
     "reason_base_unavailable",
     "reason_not_compiled",
     "reason_unavailable",

@@ -12,8 +12,9 @@ from ..fields.decoder import DecoderConfig
 from ..fields.hash_grid import MAX_LEVELS, HashGridConfig
 from ..fields.neural_field import FieldConfig, NeuralField
 from .evaluator import FusedEvaluator
-from .layout import TILE, hash_grid
+from .layout import TILE, DiskArrays, hash_grid
 from .loading import KernelsUnavailableError, keep_compiled, load_kernels, stop_caching
+from .tangent_jets import fused_tangent_jets
 from .trainer import FusedTrainer
 from .triangle_tree import TriangleTree
 
@@ -107,3 +108,6 @@ def _rehearse(threads: int) -> None:
     trainer.step(points, ones, ones, 0.0, 0.0)
     trainer.step_on(points, lambda values: (0.0, values), 0.0, 0.0)
     TriangleTree(np.eye(3), np.array([[0, 1, 2]], np.int32), threads).nearest(np.zeros((1, 3)))
+    one = np.ones(1)
+    disk = DiskArrays(np.ones((8, 1)), np.ones((8, 1)), np.ones((4, 1)), np.ones((1, 2)), 1, 1.0)
+    fused_tangent_jets(np.ones((1, 1)), np.eye(3)[None], one, one, disk, threads)

@@ -14,6 +14,10 @@ from ..fields.neural_field import NeuralField
 TILE = 4
 """The kernels handle features in groups of this many; the encoding is padded with zeros to it."""
 
+PADDING = 32
+"""Samples of a disk are padded to a multiple of this with samples without weight: what is left
+over from four registers of AVX-512 would be added one by one, which takes as long as all others."""
+
 
 class LevelArrays(NamedTuple):
     """The grid's levels, one entry each; see `GridLevel`."""
@@ -39,6 +43,22 @@ class DecoderArrays(NamedTuple):
     middle_bias: NDArray[np.float32]
     output_weight: NDArray[np.float32]
     output_bias: NDArray[np.float32]
+
+
+class DiskArrays(NamedTuple):
+    """A design about a tangent plane in space, float64; see `TangentStencil`.
+
+    `weights` and `lower_weights` (8, K), `directions` (4, K), where K is k padded to a multiple of
+    `PADDING`; `far_places` (k, 2) the places of the samples far aside, and 0 for the others. The
+    first `in_plane` samples lie in the plane.
+    """
+
+    weights: NDArray[np.float64]
+    lower_weights: NDArray[np.float64]
+    directions: NDArray[np.float64]
+    far_places: NDArray[np.float64]
+    in_plane: int
+    least_rise: float
 
 
 class AdamStep(NamedTuple):

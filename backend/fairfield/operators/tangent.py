@@ -26,14 +26,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..threads import thread_count
 from .polynomial import Evaluate, in_float64, least_squares, monomial_exponents
+
+if TYPE_CHECKING:
+    from ..fused.layout import DiskArrays
 
 DEGREE = 4
 REACH = 2.6
@@ -97,6 +101,36 @@ class TangentStencil:
         square = np.maximum((place**2).sum(axis=1), 1e-12)
         return (place[:, :, None] * place[:, None, :] / square[:, None, None]).reshape(
             len(place), -1
+        )
+
+    @cached_property
+    def placing(self) -> NDArray[np.float64]:
+        """(d + d^2, k d) what a point, followed by its scaled frame, is multiplied with for all
+        the places of its samples: one matrix product for many points."""
+        dimension = self.samples.shape[1]
+        return np.concatenate(
+            [
+                np.tile(np.eye(dimension), len(self.samples)),
+                np.kron(self.samples.T, np.eye(dimension)),
+            ]
+        )
+
+    @cached_property
+    def arrays(self) -> DiskArrays:
+        """What the kernels take, of a design in space."""
+        from ..fused.layout import PADDING, DiskArrays
+
+        def padded(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+            padding = -rows.shape[1] % PADDING
+            return np.ascontiguousarray(np.pad(rows, ((0, 0), (0, padding))))
+
+        return DiskArrays(
+            padded(self.weights),
+            padded(self.lower_weights),
+            padded(self.directions.T),
+            self.samples[:, :-1] * self.is_far[:, None],
+            int(np.count_nonzero(~self.beside)),
+            LEAST_RISE,
         )
 
 
@@ -172,27 +206,43 @@ def tangent_jet(
     share
         (N,) of the quartic, 0 to 1, the rest being the quadric; all of it by default.
     """
-    samples = _samples(evaluate, points, normals, scale, stencil)
-    fit = _straight(*samples, scale, stencil, share)
-    return _jet(fit, scale, stencil, share)
+    return _jet(*_samples(evaluate, points, normals, scale, stencil), scale, stencil, share)
 
 
 def both_tangent_jets(
     evaluate: Evaluate, points: Tensor, normals: Tensor, scale: Tensor, stencil: TangentStencil
 ) -> tuple[tuple[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]:
     """Return what `tangent_jet` does with the quartic alone and, of the same samples, without."""
+    samples = _samples(evaluate, points, normals, scale, stencil)
     none = torch.zeros_like(scale)
-    values, frame = _samples(evaluate, points, normals, scale, stencil)
-    quartic, quadric = (
-        _jet(_straight(values, frame, scale, stencil, share), scale, stencil, share)
-        for share in (None, none)
-    )
-    return quartic, quadric
+    return _jet(*samples, scale, stencil, None), _jet(*samples, scale, stencil, none)
 
 
 def _jet(
-    fit: _Straightened, scale: Tensor, stencil: TangentStencil, share: Tensor | None
+    values: Tensor, frame: Tensor, scale: Tensor, stencil: TangentStencil, share: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
+    """The jets of samples (N, k) taken in frames (N, d, d), in kernels or in torch."""
+    from ..fused import fused_tangent_jets, reason_not_compiled
+
+    if frame.shape[1] == 3 and values.device.type == "cpu" and reason_not_compiled() is None:
+        shares = torch.ones_like(scale) if share is None else share
+        value, gradient, hessian = fused_tangent_jets(
+            values.numpy(),
+            frame.numpy(),
+            scale.numpy(),
+            shares.numpy(),
+            stencil.arrays,
+            thread_count(),
+        )
+        return torch.from_numpy(value), torch.from_numpy(gradient), torch.from_numpy(hessian)
+    return torch_jet(values, frame, scale, stencil, share)
+
+
+def torch_jet(
+    values: Tensor, frame: Tensor, scale: Tensor, stencil: TangentStencil, share: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The jets in torch: the reference for the kernels, and for the plane and GPUs."""
+    fit = _straight(values, frame, scale, stencil, share)
     count, dimension, _ = fit.frame.shape
     length = in_float64(scale)[:, None]
     parts = [1, dimension, (dimension - 1) ** 2]
@@ -270,8 +320,8 @@ def _samples(
     """The field's values (N, k), and the frames (N, d, d) that they were taken in."""
     count, dimension = points.shape
     frame = torch.cat([tangent_frame(normals), normals[:, None]], dim=1)  # [N, d, d]
-    neighbours = points.new_tensor(stencil.samples) @ (scale[:, None, None] * frame)
-    neighbours += points[:, None]
+    scaled = (scale[:, None, None] * frame).flatten(start_dim=1)
+    neighbours = torch.cat([points, scaled], dim=1) @ points.new_tensor(stencil.placing)
     values = in_float64(evaluate(neighbours.reshape(-1, dimension)).reshape(count, -1))
     return values, in_float64(frame)
 

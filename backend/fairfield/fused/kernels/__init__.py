@@ -31,8 +31,9 @@ from .nearest import (
     nearest_points,
 )
 from .options import BLOCK
+from .tangent import jets_of_disks
 
-ENTRY_POINTS = (*FIELD_ENTRY_POINTS, fill_leaves, nearest_points)
+ENTRY_POINTS = (*FIELD_ENTRY_POINTS, fill_leaves, nearest_points, jets_of_disks)
 
 __all__ = [
     "BLOCK",
@@ -44,6 +45,7 @@ __all__ = [
     "evaluate_blocks",
     "evaluate_lattice_blocks",
     "fill_leaves",
+    "jets_of_disks",
     "nearest_points",
     "table_gradient",
     "train_groups",
