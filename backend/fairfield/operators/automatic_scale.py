@@ -28,6 +28,7 @@ from functools import cached_property
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 from scipy.spatial import cKDTree
 from torch import Tensor
 
@@ -262,6 +263,19 @@ class _Probes:
     def __getitem__(self, rows: Rows) -> _Probes:
         return _Probes(self.points[rows], self.facets[rows], self.is_vertex[rows])
 
+    @cached_property
+    def neighbours(self) -> tuple[Array, Rows]:
+        """Distances (M, k) and rows (M, k) of the nearest ones, itself first."""
+        return self.neighbours_among(np.arange(len(self)))
+
+    def neighbours_among(self, sample: Rows) -> tuple[Array, Rows]:
+        """The same of some of them only."""
+        ranks = np.arange(1, min(NEIGHBOURS, len(sample)) + 1)
+        distance, near = cKDTree(self.points[sample]).query(
+            self.points, k=ranks, workers=thread_count()
+        )
+        return distance, sample[near]
+
 
 class _Ladder:
     """What is measured of a field at (scales, probes); 0 where nothing was asked.
@@ -380,10 +394,7 @@ def _samples(probes: _Probes) -> list[Rows]:
     As many as make `NEIGHBOURS` of them reach two radii far.
     """
     count = len(probes)
-    distance, _ = cKDTree(probes.points).query(
-        probes.points, k=[min(NEIGHBOURS, count)], workers=thread_count()
-    )
-    spread = float(np.median(distance))
+    spread = float(np.median(probes.neighbours[0][:, -1]))
     order = np.random.default_rng(0).permutation(count)
     radii = [float(np.median(np.hypot(scale, probes.facets))) for scale in STEPS]
     return [
@@ -463,11 +474,10 @@ def _averages(probes: _Probes, ladder: _Ladder, samples: list[Rows]) -> tuple[Ar
     for index, sample in enumerate(samples):
         if index > 0 and len(sample) == len(samples[index - 1]):
             neighbours.append(neighbours[-1])
-            continue
-        distance, near = cKDTree(probes.points[sample]).query(
-            probes.points, k=min(NEIGHBOURS, len(sample)), workers=thread_count()
-        )
-        neighbours.append((distance, sample[near]))
+        elif len(sample) == len(probes):
+            neighbours.append(probes.neighbours)
+        else:
+            neighbours.append(probes.neighbours_among(sample))
 
     def average(index: int) -> None:
         distance, near = neighbours[index]
@@ -476,7 +486,7 @@ def _averages(probes: _Probes, ladder: _Ladder, samples: list[Rows]) -> tuple[Ar
         weights *= ladder.measured[index, near]
         # What stands on the other side of a thin wall has none.
         side = normals[min(index, EVERYWHERE)]
-        weights *= np.einsum("nki,ni->nk", side[near], side) > 0
+        weights *= (side.take(near, axis=0) @ side[:, :, None])[:, :, 0] > 0
         weights /= np.maximum(weights.sum(axis=1, keepdims=True), 1e-300)
         squares = np.stack(
             [
@@ -494,7 +504,7 @@ def _averages(probes: _Probes, ladder: _Ladder, samples: list[Rows]) -> tuple[Ar
             turns_of_degree[index + 1],
             bends_of_degree[index + 1],
             departures[index + 1],
-        ) = np.einsum("nk,nkc->cn", weights, squares[near])
+        ) = (_as_matrix(weights, near, len(squares)) @ squares).T
 
     threads = thread_count()
 
@@ -504,6 +514,12 @@ def _averages(probes: _Probes, ladder: _Ladder, samples: list[Rows]) -> tuple[Ar
 
     run_shares(threads, share)
     return turns, bends, turns_of_degree, bends_of_degree, departures
+
+
+def _as_matrix(weights: Array, columns: Rows, width: int) -> csr_array:
+    """The sparse (M, width) matrix with weights (M, k) in columns (M, k)."""
+    starts = np.arange(0, weights.size + 1, weights.shape[1])
+    return csr_array((weights.ravel(), columns.ravel(), starts), shape=(len(weights), width))
 
 
 def _map(
@@ -623,17 +639,17 @@ def facet_sizes(mesh: TriangleMesh) -> Array:
     triangles = mesh.triangles
     normals = np.nan_to_num(mesh.triangle_normals())
     areas = mesh.triangle_areas()
-    edges = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
-    edges.sort(axis=1)
+    start, end = triangles.T.reshape(-1), np.roll(triangles, -1, axis=1).T.reshape(-1)
     owner = np.tile(np.arange(len(triangles)), 3)
-    number = edges[:, 0].astype(np.int64) * len(mesh.vertices) + edges[:, 1]
+    number = np.minimum(start, end).astype(np.int64) * len(mesh.vertices) + np.maximum(start, end)
     order = np.argsort(number, kind="stable")
-    edges, owner, number = edges[order], owner[order], number[order]
+    number = number[order]
     shared = np.flatnonzero(number[1:] == number[:-1])
-    first, second = owner[shared], owner[shared + 1]
-    ends = mesh.vertices[edges[shared]]
+    first, second = owner[order[shared]], owner[order[shared + 1]]
+    edges = np.stack([start, end])[:, order[shared]]
+    ends = mesh.vertices.take(edges.T, axis=0)
     length = np.linalg.norm(ends[:, 0] - ends[:, 1], axis=1)
-    cosine = (normals[first] * normals[second]).sum(axis=1)
+    cosine = np.einsum("ni,ni->n", normals.take(first, axis=0), normals.take(second, axis=0))
     smallest, largest = np.cos(np.radians(BENT_DEGREES))
     bent = (cosine < smallest) & (cosine > largest)
     height = 2 * np.minimum(areas[first], areas[second]) / np.maximum(length, 1e-12)
