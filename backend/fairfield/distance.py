@@ -123,7 +123,7 @@ class SignedDistance:
         """Return the nearest points of the surface, and signed distances, for (N, 3) points."""
         nearest, distance = np.empty((len(points), 3)), np.empty(len(points))
         for rows in _morton_chunks(points, progress):
-            chunk = points[rows]
+            chunk = points.take(rows, axis=0)
             foot = nearest[rows] = self._tree.nearest(chunk)
             distance[rows] = self._signed(chunk, foot)
         return NearestPoints(points, nearest, distance)
@@ -171,12 +171,14 @@ def morton_order(points: NDArray[np.floating]) -> NDArray[np.intp]:
     """
     if len(points) == 0:
         return np.zeros(0, np.intp)
-    low = points.min(axis=0)
-    extent = float((points.max(axis=0) - low).max()) or 1.0
-    cells = ((points - low) * (1023.0 / extent)).astype(np.uint32)
+    # Column by column: numpy takes ten times as long for the least of each row's three numbers.
+    low = [column.min() for column in points.T]
+    extents = [column.max() - least for column, least in zip(points.T, low, strict=True)]
+    extent = float(max(extents)) or 1.0
     code = np.zeros(len(points), np.uint32)
-    for axis in range(3):
-        code |= _spread_bits(cells[:, axis]) << np.uint32(axis)
+    for axis, column in enumerate(points.T):
+        cells = ((column - low[axis]) * (1023.0 / extent)).astype(np.uint32)
+        code |= _spread_bits(cells) << np.uint32(axis)
     return np.argsort(code, kind="stable")
 
 

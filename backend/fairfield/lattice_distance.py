@@ -93,8 +93,9 @@ class _Lattice:
 
     def choose(self, rows: Rows, neighbours: Rows) -> None:
         """Take the nearest points of neighbours (M,) where they are nearer to nodes (M,)."""
-        candidates = self.nearest[neighbours]
-        difference = candidates - self.points[rows]
+        # `take` gathers rows of three numbers several times as fast as an index does.
+        candidates = self.nearest.take(neighbours, axis=0)
+        difference = candidates - self.points.take(rows, axis=0)
         length = np.sqrt(np.einsum("ni,ni->n", difference, difference))
         better = length < self.distance[rows]
         self.nearest[rows[better]] = candidates[better]

@@ -106,7 +106,7 @@ class TriangleMesh:
             return cross / np.linalg.norm(cross, axis=1, keepdims=True)
 
     def _cross_products(self) -> NDArray[np.float64]:
-        a, b, c = self.vertices[self.triangles.T]
+        a, b, c = self.vertices.take(self.triangles.T, axis=0)
         return np.cross(b - a, c - a)
 
 
@@ -168,7 +168,8 @@ def repair(mesh: TriangleMesh, progress: ProgressCallback = silent) -> RepairedM
         triangles, turned = _orient_alike(distinct, triangles)
     progress(CHECKING)
 
-    used, compact = np.unique(triangles, return_inverse=True)
+    used = np.bincount(triangles.reshape(-1), minlength=len(distinct)) > 0
+    compact = np.cumsum(used) - 1
     uses = np.bincount(mesh.triangles.reshape(-1), minlength=len(mesh.vertices))
     unused = int((uses == 0).sum())
     counts = {
@@ -178,7 +179,7 @@ def repair(mesh: TriangleMesh, progress: ProgressCallback = silent) -> RepairedM
         "turned triangles": turned,
     }
     repairs = {name: count for name, count in counts.items() if count}
-    return RepairedMesh(TriangleMesh(distinct[used], compact.reshape(-1, 3)), repairs)
+    return RepairedMesh(TriangleMesh(distinct[used], compact[triangles]), repairs)
 
 
 def _is_oriented_alike(triangles: NDArray[np.int64]) -> bool:

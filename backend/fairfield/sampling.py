@@ -44,7 +44,8 @@ def _samples_at(
     cumulative_area = mesh.cumulative_area
     where = area * cumulative_area[-1]
     chosen = np.minimum(np.searchsorted(cumulative_area, where), len(cumulative_area) - 1)
-    a, b, c = mesh.vertices[mesh.triangles[chosen].T]
+    corners = mesh.triangles.take(chosen, axis=0).T
+    a, b, c = mesh.vertices.take(corners, axis=0)
     u, v = random.random((2, len(area), 1))
     # The square's upper half folds back onto the triangle.
     folded = u + v > 1
@@ -61,7 +62,7 @@ def near_points(mesh: TriangleMesh, count: int, random: np.random.Generator) -> 
     points = even_surface_points(mesh, count, random)
     points += random.standard_normal((count, 3)) * deviation[:, None]
     points = np.clip(points, -1, 1)
-    return points[morton_order(points)]
+    return points.take(morton_order(points), axis=0)
 
 
 class TrainingSamples:
@@ -140,7 +141,8 @@ class _Ways:
     ) -> tuple[Float32, Float32]:
         """Points and distances somewhere on the ways of these rows."""
         share = random.random(len(rows), dtype=np.float32)
-        return self.start[rows] + share[:, None] * self.step[rows], share * self.distance[rows]
+        start, step = self.start.take(rows, axis=0), self.step.take(rows, axis=0)
+        return start + share[:, None] * step, share * self.distance[rows]
 
 
 def near_surface_points(mesh: TriangleMesh, count: int, random: np.random.Generator) -> Array:
