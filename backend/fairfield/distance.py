@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from .mesh import TriangleMesh
 from .open_sheet import open_sheet
+from .outer_surface import outer_surface
 from .progress import Progress, ProgressCallback, silent
 from .threads import thread_count
 
@@ -90,30 +91,37 @@ class LibiglTree:
 class SignedDistance:
     """Signed distance to one mesh: negative inside, positive outside.
 
-    The magnitude is the exact distance to the nearest triangle. The sign comes from libigl's
-    code of the fast winding number (Barill et al. 2018): inside where its absolute value is
-    above 1/2, so that a mesh that is inside out gives the same answer. Both trees are built once.
-    An open sheet has no inside: see `OpenSheet`.
+    The magnitude is the exact distance to the nearest triangle, but for those inside other parts of
+    the mesh: see `outer_surface`. The sign comes from libigl's code of the fast winding number
+    (Barill et al. 2018): inside where its absolute value is above 1/2, so that a mesh that is
+    inside out gives the same answer. Both trees are built once. An open sheet has no inside: see
+    `OpenSheet`.
 
     Attributes
     ----------
     sheet
         The mesh's sides, if it is an open sheet.
+    surface
+        What distances are measured to: the mesh but for what is inside others of its parts.
     """
 
     def __init__(self, mesh: TriangleMesh, progress: ProgressCallback = silent) -> None:
         from .fused import TriangleTree, reason_not_compiled
 
-        if reason_not_compiled() is None:
-            self._tree: NearestTree = TriangleTree(mesh.vertices, mesh.triangles, thread_count())
-        else:
-            self._tree = LibiglTree(mesh)
         progress(Progress(0.0, "Preparing distances"))
         self._winding = igl.FastWindingNumberBVH()
         self._winding.init(
             np.asfortranarray(mesh.vertices), np.asfortranarray(mesh.triangles.astype(np.int64))
         )
         self.sheet = open_sheet(mesh, self._winding)
+        self.surface = mesh if self.sheet else outer_surface(mesh, self._winding, progress)
+        progress(Progress(0.0, "Preparing distances"))
+        if reason_not_compiled() is None:
+            self._tree: NearestTree = TriangleTree(
+                self.surface.vertices, self.surface.triangles, thread_count()
+            )
+        else:
+            self._tree = LibiglTree(self.surface)
 
     def __call__(self, points: Array, progress: ProgressCallback = silent) -> Array:
         """Return the (N,) signed distances at (N, 3) points, in the mesh's units."""

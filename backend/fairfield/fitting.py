@@ -229,15 +229,15 @@ def _fit(
         module = _new_module(plan.config, seed)
         nodes = lattice_distance(distance, plan.config.base_resolution, part(progress, 0.0, 0.15))
         module.base.values.copy_(torch.from_numpy(nodes.distance).view_as(module.base.values))
-        points = near_points(cube_mesh, sizes.queries, random)
+        points = near_points(distance.surface, sizes.queries, random)
         near = distance.nearest(points, part(progress, 0.15, 0.45))
-        points = near_surface_points(cube_mesh, ERROR_SAMPLES, random)
+        points = near_surface_points(distance.surface, ERROR_SAMPLES, random)
         held_out = distance.nearest(points, part(progress, 0.45, 0.46))
         module.to(torch_device)
         beyond_rim = _beyond_rim(distance, nodes, part(progress, 0.46, 0.46))
 
     with stopwatch("samples"):
-        samples = TrainingSamples(cube_mesh, near, nodes, random)
+        samples = TrainingSamples(distance.surface, near, nodes, random)
         count = min(sizes.batches, plan.steps)
         batches = _batches(module, samples, count, part(progress, 0.46, 0.5))
 
@@ -247,7 +247,7 @@ def _fit(
 
     with stopwatch("scales"):
         scale_map = choose_scales(
-            evaluator, cube_mesh, random, part(progress, 0.9, 0.99), sizes.probes
+            evaluator, distance.surface, random, part(progress, 0.9, 0.99), sizes.probes
         )
 
     with stopwatch("check"):

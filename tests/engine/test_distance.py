@@ -118,9 +118,7 @@ def test_distances_to_broken_spheres(shared_data: Path, name: str, unit: float) 
         assert error.max() < 2e-3
 
 
-@pytest.mark.parametrize(
-    "name", ["nonmanifold_edge_fan", "open_plane", "single_triangle", "two_overlapping_shells"]
-)
+@pytest.mark.parametrize("name", ["nonmanifold_edge_fan", "open_plane", "single_triangle"])
 def test_distances_to_every_triangle_one_by_one(shared_data: Path, name: str) -> None:
     mesh = TriangleMesh.load(shared_data / "broken" / f"{name}.npz")
     points = np.random.default_rng(6).uniform(-1, 1, (200, 3))
@@ -204,12 +202,19 @@ def test_overlapping_spheres_are_one_solid() -> None:
     both = np.concatenate([vertices - [0.2, 0, 0], vertices + np.array([0.2, 0, 0])])
     mesh = TriangleMesh(both, np.concatenate([triangles, triangles + len(vertices)]))
     points = np.random.default_rng(2).uniform(-1, 1, (5000, 3))
-    inside = SignedDistance(repair(mesh).mesh)(points) < 0
-    nearest = np.minimum(
-        np.linalg.norm(points - [0.2, 0, 0], axis=1), np.linalg.norm(points + [0.2, 0, 0], axis=1)
-    )
-    clear = np.abs(nearest - RADIUS / 2) > 0.01
-    np.testing.assert_array_equal(inside[clear], (nearest < RADIUS / 2)[clear])
+    points[:2000] *= 0.4
+    found = SignedDistance(repair(mesh).mesh)(points)
+    # In the plane through the axis: inside, the nearest point of either sphere counts where it is
+    # not in the other one, and so does the circle where they meet.
+    along, off = points[:, 0], np.linalg.norm(points[:, 1:], axis=1)
+    along = np.abs(along)
+    to_centre = np.hypot(along - 0.2, off)
+    foot = 0.2 + RADIUS / 2 * (along - 0.2) / to_centre
+    circle = np.hypot(along, off - np.sqrt(RADIUS**2 / 4 - 0.04))
+    within = np.where(foot > 0, np.minimum(RADIUS / 2 - to_centre, circle), circle)
+    expected = np.where(to_centre < RADIUS / 2, -within, to_centre - RADIUS / 2)
+    # Facets lie inside the spheres, and of those that are cut pieces are left.
+    np.testing.assert_allclose(found, expected, atol=6e-3)
 
 
 def test_measuring_can_be_cancelled() -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import fairfield
 import numpy as np
 import pytest
+import trimesh
 from conftest import SPHERE_CENTER
 from fairfield.errors import SettingError
 from fairfield.extraction import extract_with_jets
 from scipy.spatial import cKDTree
-from shapes import angles_in_degrees, edges_not_shared_by_two, volume
+from shapes import angles_in_degrees, edges_not_shared_by_two, icosphere, volume
 
 
 @pytest.mark.parametrize("resolution", [32, 61])
@@ -69,3 +70,24 @@ def test_extraction_can_be_cancelled(sphere_field: fairfield.Field) -> None:
 
     with pytest.raises(fairfield.Cancelled):
         fairfield.extract(sphere_field, 64, progress=stop)
+
+
+def test_an_eye_in_an_open_socket_has_a_clean_surface() -> None:
+    # A ball in a hole of a larger one: most of it is inside, where nobody sees it.
+    vertices, triangles = icosphere(1.0, subdivisions=5)
+    middles = vertices[triangles].mean(axis=1)
+    head = triangles[middles[:, 0] < 0.9]
+    eye = 0.48 * vertices + np.array([0.75, 0, 0])
+    mesh = fairfield.TriangleMesh(
+        np.concatenate([vertices, eye]), np.concatenate([head, triangles + len(vertices)])
+    )
+    field = fairfield.fit(mesh, preset="draft")
+    surface = fairfield.extract(field, resolution=96, scale="auto")
+    assert len(trimesh.Trimesh(surface.vertices, surface.triangles).split()) == 1
+    off = np.minimum(
+        np.linalg.norm(surface.vertices, axis=1) - 1,
+        np.linalg.norm(surface.vertices - [0.75, 0, 0], axis=1) - 0.48,
+    )
+    # What is farther off rounds the crease.
+    assert np.quantile(np.abs(off), 0.95) < 2e-3
+    assert np.abs(off).max() < 0.06

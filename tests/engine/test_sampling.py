@@ -25,6 +25,7 @@ def test_distances_of_samples_are_exact(kind: str) -> None:
     mesh = _shape(kind)
     distance = SignedDistance(mesh)
     random = np.random.default_rng(0)
+    mesh = distance.surface
     near = distance.nearest(near_points(mesh, 9000, random))
     samples = TrainingSamples(mesh, near, lattice_distance(distance, 32), random)
     points, values = samples.draw(20_000, 0)

@@ -1,0 +1,174 @@
+"""The part of a mesh that bounds its solid: what lies inside other parts is left out.
+
+Eyes that reach into a head, or parts that were pushed together, have faces with the inside on both
+sides. Nobody sees them, and the sign does not change there. But distances to them would come down
+to zero in the midst of the solid: where the field is wrong by a little it would have crumbs of
+surface there, and the surface nearby would be smoothed together with them.
+
+Noise folds a mesh, and hides some of its triangles in loops as well. Those stay: what lies above
+them is no more the surface than they are. They meet each other at sharp angles.
+"""
+
+from __future__ import annotations
+
+import igl
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from .mesh import TriangleMesh
+from .progress import Progress, ProgressCallback, silent
+
+Array = NDArray[np.float64]
+Rows = NDArray[np.intp]
+
+SAMPLES = 1 << 12
+"""Triangles that are looked at first: most meshes have nothing inside."""
+SIDE = 2.5e-4
+"""How far off a triangle its sides are looked at, in sizes of the mesh."""
+ACCURACY = 2.0
+"""libigl's accuracy scale of the winding number."""
+LARGEST, SMALLEST = 0.1, 0.002
+"""Sizes of triangles (roots of twice their areas), in sizes of the mesh: a larger one is divided
+before it is looked at, and one that is partly inside until its pieces are smaller."""
+LEAST_PATCH, LEAST_COSINE = 16, 0.5
+"""Triangles in a patch that is inside, and mean cosine of the angles at which they meet: less is
+the work of noise."""
+PLACES = np.array([[1, 1, 1], [2.6, 0.2, 0.2], [0.2, 2.6, 0.2], [0.2, 0.2, 2.6]]) / 3
+"""Where a triangle is looked at: its centroid, and near its corners."""
+QUARTERS = np.array(
+    [
+        [[2, 0, 0], [1, 1, 0], [1, 0, 1]],
+        [[1, 1, 0], [0, 2, 0], [0, 1, 1]],
+        [[1, 0, 1], [0, 1, 1], [0, 0, 2]],
+        [[1, 1, 0], [0, 1, 1], [1, 0, 1]],
+    ]
+)
+"""Twice the corners of the four triangles that one is divided into."""
+ROWS_AT_ONCE = 1 << 14
+"""Points per native call: libigl holds Python's lock."""
+
+
+def outer_surface(
+    mesh: TriangleMesh, winding: igl.FastWindingNumberBVH, progress: ProgressCallback = silent
+) -> TriangleMesh:
+    """Return a mesh without what has the inside on both sides; the same if nothing has.
+
+    Triangles that are partly inside are replaced by pieces that are not. `winding` is the mesh's
+    winding number.
+    """
+    corners = mesh.vertices[mesh.triangles]
+    size = float(np.ptp(mesh.vertices, axis=0).max())
+    look = _Sides(winding, SIDE * size, progress)
+    count = len(corners)
+    large = _sizes(corners) > LARGEST * size
+    some = np.linspace(0, count - 1, min(count, SAMPLES)).astype(np.intp)
+    found = some[look(corners[some], PLACES[:1])[:, 0]]
+    if len(found) == 0 and not large.any():
+        return mesh
+    pairs, cosines = _neighbours(mesh)
+    inside = np.zeros(count, bool)
+    around = cosines[np.isin(pairs, found).any(axis=0)]
+    if len(around) and around.mean() > LEAST_COSINE:
+        inside = _in_patches(look(corners, PLACES[:1])[:, 0], pairs, cosines)
+    # What is partly inside has corners in common with what is inside and with what is not, unless
+    # it is large.
+    in_and_out = np.zeros((2, len(mesh.vertices)), bool)
+    in_and_out[0, mesh.triangles[inside]] = in_and_out[1, mesh.triangles[~inside]] = True
+    at_cut = in_and_out[0] & in_and_out[1]
+    doubtful = np.flatnonzero(large | at_cut[mesh.triangles].any(axis=1))
+    pieces, owners = _outer_pieces(corners[doubtful], size, look)
+    # Those of which all is outside stay as they were.
+    area, whole = np.zeros(len(doubtful)), _sizes(corners[doubtful]) ** 2
+    np.add.at(area, owners, _sizes(pieces) ** 2)
+    is_cut = area < (1 - 1e-6) * whole
+    kept = ~inside
+    kept[doubtful] = ~is_cut
+    if kept.all():
+        return mesh
+    return _joined(np.concatenate([corners[kept], pieces[is_cut[owners]]]))
+
+
+def _outer_pieces(corners: Array, size: float, look: _Sides) -> tuple[Array, Rows]:
+    """Pieces (P, 3, 3) of triangles that are not inside, and which triangles (P,) they are of."""
+    outer, owners = [corners[:0]], [np.zeros(0, np.intp)]
+    owner = np.arange(len(corners))
+    while len(corners):
+        hidden = look(corners, PLACES)
+        small = _sizes(corners) <= SMALLEST * size
+        hidden[small] = hidden[small, :1]
+        all_in, any_in = hidden.all(axis=1), hidden.any(axis=1)
+        divided = (any_in & ~all_in) | (_sizes(corners) > LARGEST * size)
+        outer.append(corners[~any_in & ~divided])
+        owners.append(owner[~any_in & ~divided])
+        corners = (QUARTERS / 2 @ corners[divided][:, None]).reshape(-1, 3, 3)
+        owner = np.repeat(owner[divided], len(QUARTERS))
+    return np.concatenate(outer), np.concatenate(owners)
+
+
+def _neighbours(mesh: TriangleMesh) -> tuple[Rows, Array]:
+    """Pairs of triangles (2, E) that share an edge, and the cosines (E,) between their normals."""
+    edges = np.stack([mesh.triangles, np.roll(mesh.triangles, -1, axis=1)], axis=-1).reshape(-1, 2)
+    edges = np.sort(edges.astype(np.int64), axis=1)
+    number = edges @ [len(mesh.vertices), 1]
+    order = np.argsort(number, kind="stable")
+    shared = np.flatnonzero(number[order[1:]] == number[order[:-1]])
+    pairs = np.stack([order[shared], order[shared + 1]]) // 3
+    first, second = mesh.triangle_normals()[pairs]
+    return pairs, (first * second).sum(axis=1)
+
+
+def _in_patches(inside: NDArray[np.bool_], pairs: Rows, cosines: Array) -> NDArray[np.bool_]:
+    """Which of the triangles that are inside belong to a patch that is not the work of noise."""
+    count = len(inside)
+    within = inside[pairs].all(axis=0)
+    links = coo_array((np.ones(within.sum()), pairs[:, within]), shape=(count, count))
+    total, patch = connected_components(links, directed=False)
+    one = patch[pairs[0, within]]
+    edges = np.maximum(np.bincount(one, minlength=total), 1)
+    mean = np.bincount(one, cosines[within], total) / edges
+    good = (np.bincount(patch, minlength=total) >= LEAST_PATCH) & (mean > LEAST_COSINE)
+    return inside & good[patch]
+
+
+class _Sides:
+    """Tells whether triangles have the inside on both sides, at a distance from them."""
+
+    def __init__(
+        self, winding: igl.FastWindingNumberBVH, distance: float, progress: ProgressCallback
+    ) -> None:
+        self._winding, self._distance, self._progress = winding, distance, progress
+
+    def __call__(self, corners: Array, places: Array) -> NDArray[np.bool_]:
+        """Return the answer at (k, 3) places of triangles (N, 3, 3): (N, k)."""
+        across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+        across /= np.maximum(np.linalg.norm(across, axis=1, keepdims=True), 1e-300)
+        points = (places @ corners).reshape(-1, 3)
+        step = self._distance * np.repeat(across, len(places), axis=0)
+        hidden = np.empty(len(points), bool)
+        for start in range(0, len(points), ROWS_AT_ONCE):
+            self._progress(Progress(0.0, "Preparing distances"))
+            rows = slice(start, start + ROWS_AT_ONCE)
+            hidden[rows] = self._inside(points[rows] + step[rows])
+            also = start + np.flatnonzero(hidden[rows])
+            hidden[also] = self._inside(points[also] - step[also])
+        return hidden.reshape(-1, len(places))
+
+    def _inside(self, points: Array) -> NDArray[np.bool_]:
+        if len(points) == 0:
+            return np.zeros(0, bool)
+        number = self._winding.winding_number(np.asfortranarray(points), ACCURACY)
+        return np.abs(number) > 0.5
+
+
+def _sizes(corners: Array) -> Array:
+    """Roots (N,) of twice the areas of triangles (N, 3, 3)."""
+    cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    return np.sqrt(np.linalg.norm(cross, axis=1))
+
+
+def _joined(corners: Array) -> TriangleMesh:
+    """A mesh of triangles (N, 3, 3), in which corners at the same place are one vertex."""
+    vertices, index = np.unique(corners.reshape(-1, 3), axis=0, return_inverse=True)
+    return TriangleMesh(vertices, index.reshape(-1, 3))

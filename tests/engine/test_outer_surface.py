@@ -1,0 +1,69 @@
+"""What lies inside other parts of a mesh is no surface: areas against exact ones."""
+
+from __future__ import annotations
+
+import igl
+import numpy as np
+import pytest
+import trimesh
+from fairfield.mesh import TriangleMesh, repair
+from fairfield.outer_surface import outer_surface
+from shapes import icosphere
+
+
+def _outer(*parts: tuple[np.ndarray, np.ndarray]) -> tuple[TriangleMesh, TriangleMesh]:
+    """The mesh of all parts, and its outer surface."""
+    offsets = np.cumsum([0, *(len(vertices) for vertices, _ in parts)])
+    triangles = [each + offset for (_, each), offset in zip(parts, offsets, strict=False)]
+    vertices = np.concatenate([vertices for vertices, _ in parts])
+    mesh = repair(TriangleMesh(vertices, np.concatenate(triangles))).mesh
+    winding = igl.FastWindingNumberBVH()
+    winding.init(np.asfortranarray(mesh.vertices), np.asfortranarray(mesh.triangles, np.int64))
+    return mesh, outer_surface(mesh, winding)
+
+
+def _area(mesh: TriangleMesh) -> float:
+    return float(mesh.triangle_areas().sum())
+
+
+def test_a_mesh_with_nothing_inside_is_left_alone() -> None:
+    mesh, outer = _outer(icosphere(0.8))
+    assert outer is mesh
+    vertices, triangles = icosphere(0.5)
+    mesh, outer = _outer(icosphere(0.8), (vertices, triangles[:, ::-1]))
+    assert outer is mesh, "the wall of a hollow sphere has the inside on one side only"
+
+
+def test_a_ball_in_a_ball_is_no_surface() -> None:
+    _, outer = _outer(icosphere(0.8), icosphere(0.5))
+    assert np.linalg.norm(outer.vertices, axis=1).min() == pytest.approx(0.8)
+    assert _area(outer) == pytest.approx(_area(_outer(icosphere(0.8))[0]))
+
+
+@pytest.mark.parametrize("inward", [False, True])
+def test_balls_that_overlap_are_cut_where_they_meet(inward: bool) -> None:
+    vertices, triangles = icosphere(0.5, subdivisions=5)
+    if inward:
+        triangles = triangles[:, ::-1]
+    shift = np.array([0.3, 0, 0])
+    _, outer = _outer((vertices - shift, triangles), (vertices + shift, triangles))
+    exact = 2 * 2 * np.pi * 0.5 * (0.5 + 0.3)
+    assert _area(outer) == pytest.approx(exact, rel=3e-3)
+    other = np.linalg.norm(np.abs(outer.vertices) * [-1, 1, 1] - shift, axis=1)
+    assert other.min() > 0.5 - 5e-3
+
+
+def test_large_faces_are_cut() -> None:
+    box = trimesh.creation.box([1.0, 1.0, 1.0])
+    rod = trimesh.creation.box([0.3, 0.3, 2.0])
+    parts = [(each.vertices.view(np.ndarray), each.faces) for each in (box, rod)]
+    _, outer = _outer(*parts)
+    # Of the box a hole of the rod's section is missing twice, of the rod what is in the box.
+    assert _area(outer) == pytest.approx(6 - 2 * 0.09 + 4 * 0.3 + 2 * 0.09, rel=5e-3)
+
+
+def test_what_noise_folds_is_kept() -> None:
+    vertices, triangles = icosphere(0.8, subdivisions=5)
+    noise = np.random.default_rng(0).normal(0, 0.02, vertices.shape)
+    mesh, outer = _outer((vertices + noise, triangles))
+    assert _area(outer) == pytest.approx(_area(mesh), rel=1e-3)
