@@ -247,7 +247,12 @@ def _fit(
 
     with stopwatch("scales"):
         scale_map = choose_scales(
-            evaluator, distance.surface, random, part(progress, 0.9, 0.99), sizes.probes
+            evaluator,
+            distance.surface,
+            random,
+            part(progress, 0.9, 0.99),
+            sizes.probes,
+            is_cut=distance.surface is not cube_mesh,
         )
 
     with stopwatch("check"):

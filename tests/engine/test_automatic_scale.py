@@ -180,3 +180,21 @@ def _rounded_box(half: float, radius: float) -> tuple[fairfield.TriangleMesh, np
     triangles = triangles[(triangles != np.roll(triangles, 1, axis=1)).all(axis=1)]
     on_edge = (np.abs(box) > half - radius + 1e-6).sum(axis=1) > 1
     return fairfield.TriangleMesh(box, triangles), on_edge
+
+
+def test_scales_are_small_beside_the_crease_around_an_eye() -> None:
+    # A ball in a hole of a larger one: beside the hole's rim the ball's own normals are known.
+    vertices, triangles = icosphere(1.0, subdivisions=5)
+    head = triangles[vertices[triangles].mean(axis=1)[:, 0] < 0.87]
+    center, radius = np.array([0.8, 0, 0]), 0.42
+    mesh = fairfield.TriangleMesh(
+        np.concatenate([vertices, center + radius * vertices]),
+        np.concatenate([head, triangles + len(vertices)]),
+    )
+    field = fairfield.fit(mesh)
+    around = np.linspace(0, 2 * np.pi, 200)
+    normals = np.stack([np.ones(200), np.cos(around), np.sin(around)], axis=1)
+    normals[:, 0] = (0.93 - center[0]) / radius
+    normals[:, 1:] *= np.sqrt(1 - normals[:, :1] ** 2)
+    jets = fairfield.smooth(field, center + radius * normals)
+    assert angles_in_degrees(jets.normals, normals).mean() < 0.2

@@ -89,6 +89,10 @@ NOISE_SCALE = 0.04
 """Where that is first judged."""
 COARSE_FACETS = 0.025
 """Size of facets (in the cube) above which the dense stencil pays: they are noise of a kind."""
+RIM_REACH, RIM_SLOPE = 0.1, 0.25
+"""How far from a rim (in the cube) scales may grow by no more than this share of the way."""
+RIM_ROUNDS = 3
+"""How often what one probe allows is passed on to its neighbours."""
 INSIDE = 2e-3
 INSIDE_DEVIATIONS = 5.0
 """Distance from the field's surface (in the cube, and in median distances) from which on a probe
@@ -210,6 +214,7 @@ def choose_scales(
     random: np.random.Generator,
     progress: ProgressCallback = silent,
     count: int = PROBES,
+    is_cut: bool = False,
 ) -> ScaleMap:
     """Measure a field at all scales and choose among them.
 
@@ -222,6 +227,8 @@ def choose_scales(
     count
         Of the probes that are measured: time grows with it. With half as many, normals were a tenth
         less exact on a thin shape, and a hundredth on most.
+    is_cut
+        Whether parts of the mesh were cut off where they are inside others: see `outer_surface`.
     """
     with evaluator.in_small_parts():
         probes = _probes(mesh, count, random)
@@ -242,7 +249,8 @@ def choose_scales(
                 part(progress, done / len(LADDER), (done + 1) / len(LADDER)),
             )
         side = float(np.sqrt(2 * np.median(mesh.triangle_areas())))
-        choice = _choose(probes, ladder, samples, side)
+        near_rim = _near_rim(probes.points, mesh) if is_cut else np.zeros(0, np.intp)
+        choice = _choose(probes, ladder, samples, side, near_rim)
         for index in range(EVERYWHERE + 1, len(LADDER)):
             ladder.measure(index, np.flatnonzero(choice.for_normal == index), silent)
     progress(Progress(1.0, "Choosing scales"))
@@ -422,7 +430,9 @@ class _Choice:
     curvature_share: Array
 
 
-def _choose(probes: _Probes, ladder: _Ladder, samples: list[Rows], side: float) -> _Choice:
+def _choose(
+    probes: _Probes, ladder: _Ladder, samples: list[Rows], side: float, near_rim: Rows
+) -> _Choice:
     """Apply the rule to what was measured."""
     turns, bends, turns_of_degree, bends_of_degree, departures = _averages(probes, ladder, samples)
     first_average = min(FIRST_AVERAGE * side, LARGEST_FIRST_AVERAGE)
@@ -447,6 +457,10 @@ def _choose(probes: _Probes, ladder: _Ladder, samples: list[Rows], side: float) 
     for_curvature = _last_valley(
         np.where(impossible, np.inf, bend_cost + OTHER_QUANTITY * turn_cost)
     )
+    smallest = too_small.argmin(axis=0)[near_rim]
+    for chosen in (for_normal, for_curvature):
+        graded = _graded(probes.points[near_rim], chosen[near_rim])
+        chosen[near_rim] = np.maximum(graded, smallest)
     return _Choice(
         for_normal,
         for_curvature,
@@ -455,6 +469,37 @@ def _choose(probes: _Probes, ladder: _Ladder, samples: list[Rows], side: float) 
         _share_of_quartic(turns_of_degree[for_normal, probe], turn[for_normal, probe]),
         _share_of_quartic(bends_of_degree[for_curvature, probe], bend[for_curvature, probe]),
     )
+
+
+def _near_rim(points: Array, mesh: TriangleMesh) -> Rows:
+    """Which of (M, 3) points are near the edges that only one triangle has."""
+    edges = np.sort(mesh.triangles[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2).astype(np.int64))
+    number, uses = np.unique(edges @ [len(mesh.vertices), 1], return_counts=True)
+    rim = number[uses == 1] // len(mesh.vertices)
+    if len(rim) == 0:
+        return rim
+    distance, _ = cKDTree(mesh.vertices[np.unique(rim)]).query(
+        points, distance_upper_bound=RIM_REACH, workers=thread_count()
+    )
+    return np.flatnonzero(np.isfinite(distance))
+
+
+def _graded(points: Array, chosen: Rows) -> Rows:
+    """Places on the ladder (M,) that are no larger than those around allow.
+
+    Parts that meet make a crease, as a lid and an eye do. Its changes hide how small a scale the
+    surface beside it needs; and where scales jump the surface is ragged.
+    """
+    if len(points) == 0:
+        return chosen
+    scale = LADDER[chosen]
+    distance, near = cKDTree(points).query(
+        points, k=min(NEIGHBOURS, len(points)), workers=thread_count()
+    )
+    distance, near = (each.reshape(len(points), -1) for each in (distance, near))
+    for _ in range(RIM_ROUNDS):
+        scale = (scale[near] + RIM_SLOPE * distance).min(axis=1)
+    return np.searchsorted(STEPS, scale)
 
 
 def _share_of_quartic(difference: Array, error: Array) -> Array:
