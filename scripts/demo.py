@@ -41,6 +41,11 @@ def main(arguments: list[str]) -> int:
     if arguments and not Path(arguments[0]).is_file():
         print(f"There is no mesh file {arguments[0]}.", file=sys.stderr)
         return 2
+    if arguments and Path(arguments[0]).resolve().parent == OUTPUT:
+        print(
+            f"{arguments[0]} would be written over; move it out of {OUTPUT.name}/.", file=sys.stderr
+        )
+        return 2
     seconds: dict[str, float] = {}
 
     def timed(stage: str, call, *positional, **named):

@@ -101,7 +101,6 @@ def _fit(options: argparse.Namespace) -> int:
 def _finetune(options: argparse.Namespace) -> int:
     _require_suffix(options.output, (".safetensors",))
     _require_folder(options.output)
-    _require_other(options.output, options.field)
     from .field import load
     from .finetuning import finetune
     from .mesh import TriangleMesh
@@ -134,7 +133,11 @@ def _smooth(options: argparse.Namespace) -> int:
     if suffix not in (".ply", ".npz"):
         raise FairfieldError(f"The output {options.output} must be a .ply or .npz file.")
     _require_folder(options.output)
-    _require_other(options.output, options.mesh)
+    if options.output.exists() and options.mesh.exists() and options.output.samefile(options.mesh):
+        # What is written has triangles only, and none of the file's own attributes.
+        raise FairfieldError(
+            f"The output {options.output} is the mesh itself; choose another name."
+        )
     from . import memory
     from .field import load
     from .mesh import TriangleMesh
@@ -529,12 +532,6 @@ def _require_folder(path: Path) -> None:
         raise FairfieldError(f"The folder {path.parent} of the output does not exist.")
     if not os.access(path.parent, os.W_OK):
         raise FairfieldError(f"The folder {path.parent} of the output is not writable.")
-
-
-def _require_other(path: Path, source: Path) -> None:
-    """Refuse to write over what is read: the result has less than the source, or other things."""
-    if path.exists() and source.exists() and path.samefile(source):
-        raise FairfieldError(f"The output {path} is what is read; choose another name.")
 
 
 def _report(options: argparse.Namespace, values: dict[str, Any], sentence: str) -> None:

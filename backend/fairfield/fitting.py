@@ -257,6 +257,9 @@ def _fit(
 
     with stopwatch("check"):
         progress(Progress(0.99, "Measuring the error"))
+        repairs = dict(repaired.repairs)
+        if hidden := len(cube_mesh.triangles) - len(distance.surface.triangles):
+            repairs["triangles inside other parts"] = hidden
         report = FitReport(
             preset=preset,
             seed=seed,
@@ -267,7 +270,7 @@ def _fit(
             seconds=stopwatch.seconds,
             vertices=len(mesh.vertices),
             triangles=len(mesh.triangles),
-            repairs=repaired.repairs,
+            repairs=repairs,
             warnings=_warnings(cube_mesh, distance),
         )
     return Field(module, normalization, report, scale_map, beyond_rim)

@@ -134,6 +134,8 @@ def _read_by_trimesh(content: bytes, suffix: str) -> tuple[NDArray, NDArray]:
             skip_materials=True,
         )
     # trimesh's loaders raise whatever the broken bytes happen to trip over.
+    except MemoryError:
+        raise
     except Exception:
         raise MeshError(f"the file is damaged or no {suffix[1:].upper()} file.") from None
     if not hasattr(loaded, "faces") or len(loaded.faces) == 0:

@@ -5,8 +5,11 @@ sides. Nobody sees them, and the sign does not change there. But distances to th
 to zero in the midst of the solid: where the field is wrong by a little it would have crumbs of
 surface there, and the surface nearby would be smoothed together with them.
 
-Noise folds a mesh, and hides some of its triangles in loops as well. Those stay: what lies above
-them is no more the surface than they are. They meet each other at sharp angles.
+Triangles are left out as a whole or not at all: those that are partly inside stay, and with them a
+strip inside that is as wide as they are.
+
+Noise folds a mesh, and hides some of its triangles in loops as well. Those stay too: what lies
+above them is no more the surface than they are. They meet each other at sharp angles.
 """
 
 from __future__ import annotations
@@ -29,23 +32,15 @@ SIDE = 2.5e-4
 """How far off a triangle its sides are looked at, in sizes of the mesh."""
 ACCURACY = 2.0
 """libigl's accuracy scale of the winding number."""
-LARGEST, SMALLEST = 0.1, 0.002
-"""Sizes of triangles (roots of twice their areas), in sizes of the mesh: a larger one is divided
-before it is looked at, and one that is partly inside until its pieces are smaller."""
+LARGEST = 0.1
+"""Length of a triangle's longest edge, in sizes of the mesh, above which a few places do not tell
+of all of it: it stays."""
 LEAST_PATCH, LEAST_COSINE = 16, 0.5
 """Triangles in a patch that is inside, and mean cosine of the angles at which they meet: less is
 the work of noise."""
-PLACES = np.array([[1, 1, 1], [2.6, 0.2, 0.2], [0.2, 2.6, 0.2], [0.2, 0.2, 2.6]]) / 3
-"""Where a triangle is looked at: its centroid, and near its corners."""
-QUARTERS = np.array(
-    [
-        [[2, 0, 0], [1, 1, 0], [1, 0, 1]],
-        [[1, 1, 0], [0, 2, 0], [0, 1, 1]],
-        [[1, 0, 1], [0, 1, 1], [0, 0, 2]],
-        [[1, 1, 0], [0, 1, 1], [1, 0, 1]],
-    ]
-)
-"""Twice the corners of the four triangles that one is divided into."""
+CENTROID = np.full((1, 3), 1 / 3)
+CORNERS = np.array([[2.6, 0.2, 0.2], [0.2, 2.6, 0.2], [0.2, 0.2, 2.6]]) / 3
+"""Where a triangle is looked at: in the middle, and near its corners."""
 ROWS_AT_ONCE = 1 << 14
 """Points per native call: libigl holds Python's lock."""
 
@@ -53,58 +48,27 @@ ROWS_AT_ONCE = 1 << 14
 def outer_surface(
     mesh: TriangleMesh, winding: igl.FastWindingNumberBVH, progress: ProgressCallback = silent
 ) -> TriangleMesh:
-    """Return a mesh without what has the inside on both sides; the same if nothing has.
+    """Return a mesh without the triangles that have the inside on both sides.
 
-    Triangles that are partly inside are replaced by pieces that are not. `winding` is the mesh's
-    winding number.
+    It is the same mesh if there are none. `winding` is the mesh's winding number.
     """
     corners = mesh.vertices[mesh.triangles]
+    count = len(corners)
     size = float(np.ptp(mesh.vertices, axis=0).max())
     look = _Sides(winding, SIDE * size, progress)
-    count = len(corners)
-    large = _sizes(corners) > LARGEST * size
     some = np.linspace(0, count - 1, min(count, SAMPLES)).astype(np.intp)
-    found = some[look(corners[some], PLACES[:1])[:, 0]]
-    if len(found) == 0 and not large.any():
+    if not look(corners[some], CENTROID).any():
         return mesh
-    pairs, cosines = _neighbours(mesh)
-    inside = np.zeros(count, bool)
-    around = cosines[np.isin(pairs, found).any(axis=0)]
-    if len(around) and around.mean() > LEAST_COSINE:
-        inside = _in_patches(look(corners, PLACES[:1])[:, 0], pairs, cosines)
-    # What is partly inside has corners in common with what is inside and with what is not, unless
-    # it is large.
-    in_and_out = np.zeros((2, len(mesh.vertices)), bool)
-    in_and_out[0, mesh.triangles[inside]] = in_and_out[1, mesh.triangles[~inside]] = True
-    at_cut = in_and_out[0] & in_and_out[1]
-    doubtful = np.flatnonzero(large | at_cut[mesh.triangles].any(axis=1))
-    pieces, owners = _outer_pieces(corners[doubtful], size, look)
-    # Those of which all is outside stay as they were.
-    area, whole = np.zeros(len(doubtful)), _sizes(corners[doubtful]) ** 2
-    np.add.at(area, owners, _sizes(pieces) ** 2)
-    is_cut = area < (1 - 1e-6) * whole
-    kept = ~inside
-    kept[doubtful] = ~is_cut
-    if kept.all():
+    longest = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2).max(axis=1)
+    inside = longest < LARGEST * size
+    for places in (CENTROID, CORNERS):
+        rows = np.flatnonzero(inside)
+        inside[rows] = look(corners[rows], places).all(axis=1)
+    inside = _in_patches(inside, *_neighbours(mesh))
+    if not inside.any():
         return mesh
-    return _joined(np.concatenate([corners[kept], pieces[is_cut[owners]]]))
-
-
-def _outer_pieces(corners: Array, size: float, look: _Sides) -> tuple[Array, Rows]:
-    """Pieces (P, 3, 3) of triangles that are not inside, and which triangles (P,) they are of."""
-    outer, owners = [corners[:0]], [np.zeros(0, np.intp)]
-    owner = np.arange(len(corners))
-    while len(corners):
-        hidden = look(corners, PLACES)
-        small = _sizes(corners) <= SMALLEST * size
-        hidden[small] = hidden[small, :1]
-        all_in, any_in = hidden.all(axis=1), hidden.any(axis=1)
-        divided = (any_in & ~all_in) | (_sizes(corners) > LARGEST * size)
-        outer.append(corners[~any_in & ~divided])
-        owners.append(owner[~any_in & ~divided])
-        corners = (QUARTERS / 2 @ corners[divided][:, None]).reshape(-1, 3, 3)
-        owner = np.repeat(owner[divided], len(QUARTERS))
-    return np.concatenate(outer), np.concatenate(owners)
+    vertices, triangles = np.unique(mesh.triangles[~inside], return_inverse=True)
+    return TriangleMesh(mesh.vertices[vertices], triangles.reshape(-1, 3))
 
 
 def _neighbours(mesh: TriangleMesh) -> tuple[Rows, Array]:
@@ -160,15 +124,3 @@ class _Sides:
             return np.zeros(0, bool)
         number = self._winding.winding_number(np.asfortranarray(points), ACCURACY)
         return np.abs(number) > 0.5
-
-
-def _sizes(corners: Array) -> Array:
-    """Roots (N,) of twice the areas of triangles (N, 3, 3)."""
-    cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    return np.sqrt(np.linalg.norm(cross, axis=1))
-
-
-def _joined(corners: Array) -> TriangleMesh:
-    """A mesh of triangles (N, 3, 3), in which corners at the same place are one vertex."""
-    vertices, index = np.unique(corners.reshape(-1, 3), axis=0, return_inverse=True)
-    return TriangleMesh(vertices, index.reshape(-1, 3))

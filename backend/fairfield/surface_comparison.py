@@ -77,8 +77,9 @@ class Reference:
     def of_mesh(
         cls, mesh: TriangleMesh, random: np.random.Generator, progress: ProgressCallback = silent
     ) -> Reference:
-        """A mesh in the cube."""
-        return cls(SignedDistance(mesh, progress), surface_points(mesh, SAMPLES, random), random)
+        """A mesh in the cube, but for what lies inside other parts of it."""
+        distance = SignedDistance(mesh, progress)
+        return cls(distance, surface_points(distance.surface, SAMPLES, random), random)
 
     @classmethod
     def of_field(

@@ -41,25 +41,25 @@ def test_a_ball_in_a_ball_is_no_surface() -> None:
 
 
 @pytest.mark.parametrize("inward", [False, True])
-def test_balls_that_overlap_are_cut_where_they_meet(inward: bool) -> None:
+def test_of_balls_that_overlap_a_strip_is_left_inside(inward: bool) -> None:
     vertices, triangles = icosphere(0.5, subdivisions=5)
     if inward:
         triangles = triangles[:, ::-1]
     shift = np.array([0.3, 0, 0])
     _, outer = _outer((vertices - shift, triangles), (vertices + shift, triangles))
     exact = 2 * 2 * np.pi * 0.5 * (0.5 + 0.3)
-    assert _area(outer) == pytest.approx(exact, rel=3e-3)
+    longest = 0.5 * 0.04
+    strip = 2 * longest * 2 * np.pi * 0.4
+    assert (1 - 1e-3) * exact < _area(outer) < exact + strip
     other = np.linalg.norm(np.abs(outer.vertices) * [-1, 1, 1] - shift, axis=1)
-    assert other.min() > 0.5 - 5e-3
+    assert other.min() > 0.5 - longest
 
 
-def test_large_faces_are_cut() -> None:
+def test_large_faces_that_go_in_and_out_are_kept() -> None:
     box = trimesh.creation.box([1.0, 1.0, 1.0])
-    rod = trimesh.creation.box([0.3, 0.3, 2.0])
-    parts = [(each.vertices.view(np.ndarray), each.faces) for each in (box, rod)]
-    _, outer = _outer(*parts)
-    # Of the box a hole of the rod's section is missing twice, of the rod what is in the box.
-    assert _area(outer) == pytest.approx(6 - 2 * 0.09 + 4 * 0.3 + 2 * 0.09, rel=5e-3)
+    rod = trimesh.creation.cylinder(0.05, 2.0, sections=64)
+    mesh, outer = _outer(*((each.vertices.view(np.ndarray), each.faces) for each in (box, rod)))
+    assert outer is mesh
 
 
 def test_what_noise_folds_is_kept() -> None:

@@ -160,13 +160,14 @@ def test_a_share_mixes_quartic_and_quadric() -> None:
     assert not np.allclose(both[0][1], both[1][1], atol=1e-3)
 
 
+@pytest.mark.parametrize("tilt", [0.2, 5.0])
 @pytest.mark.parametrize("spacing", SPACINGS)
-def test_kernels_agree_with_torch(spacing: float) -> None:
+def test_kernels_agree_with_torch(spacing: float, tilt: float) -> None:
     random = np.random.default_rng(3)
     count, scales = 1001, random.uniform(0.01, 0.2, 1001)
     normals = _unit_vectors(count, 3)
     axes = torch.cat([tangent_frame(normals), normals[:, None]], dim=1)
-    stencil, turn = tangent_stencil(spacing), 0.2 * random.standard_normal((count, 3))
+    stencil, turn = tangent_stencil(spacing), tilt * random.standard_normal((count, 3))
     places = stencil.samples @ (scales[:, None, None] * axes.numpy())
     places += 0.7 * (normals.numpy() + turn)[:, None]
     values = np.linalg.norm(places * [1, 1.3, 0.8], axis=2) - 0.7

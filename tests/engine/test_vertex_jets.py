@@ -262,6 +262,20 @@ def test_another_mesh_has_no_say(sphere_field: fairfield.Field) -> None:
         fairfield.smooth(sphere_field, fairfield.TriangleMesh(vertices + SPHERE_CENTER, triangles))
 
 
+def test_a_mesh_whose_vertices_are_mostly_hidden_is_its_own() -> None:
+    shell, ball = icosphere(1.0, subdivisions=3), icosphere(0.5, subdivisions=5)
+    mesh = fairfield.TriangleMesh(
+        np.concatenate([shell[0], ball[0]]), np.concatenate([shell[1], ball[1] + len(shell[0])])
+    )
+    field = fairfield.fit(mesh, preset="draft")
+    assert field.report.repairs == {"triangles inside other parts": len(ball[1])}
+    jets = fairfield.smooth(field, mesh)
+    assert angles_in_degrees(jets.normals[: len(shell[0])], shell[0]).mean() < 0.2
+    report = fairfield.finetune(field, mesh).report.finetuning
+    assert report is not None
+    assert report["after"]["distance_mean"] < 2e-3
+
+
 def test_it_tells_its_progress_and_can_be_cancelled(sphere_field: fairfield.Field) -> None:
     vertices, triangles = icosphere(radius=3.0, subdivisions=5)
     mesh = fairfield.TriangleMesh(vertices + SPHERE_CENTER, triangles)

@@ -29,7 +29,9 @@ def fused_tangent_jets(
         At most so many. The jets do not depend on it, to the last bit.
     """
     kernels = load_kernels()
-    count = len(values)
+    count, width = values.shape
+    if width != len(stencil.far_places):
+        raise ValueError(f"{width} samples of a disk that has {len(stencil.far_places)}")
     jets = np.empty(count), np.empty((count, 3)), np.empty((count, 3, 3))
     inputs = [np.ascontiguousarray(each, np.float64) for each in (values, frames, scales, shares)]
     used = max(1, min(threads, count // MIN_DISKS_PER_THREAD))

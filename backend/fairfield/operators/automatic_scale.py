@@ -228,7 +228,7 @@ def choose_scales(
         Of the probes that are measured: time grows with it. With half as many, normals were a tenth
         less exact on a thin shape, and a hundredth on most.
     is_cut
-        Whether parts of the mesh were cut off where they are inside others: see `outer_surface`.
+        Whether parts of the mesh are left out since they are inside others: see `outer_surface`.
     """
     with evaluator.in_small_parts():
         probes = _probes(mesh, count, random)
@@ -475,10 +475,10 @@ def _near_rim(points: Array, mesh: TriangleMesh) -> Rows:
     """Which of (M, 3) points are near the edges that only one triangle has."""
     edges = np.sort(mesh.triangles[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2).astype(np.int64))
     number, uses = np.unique(edges @ [len(mesh.vertices), 1], return_counts=True)
-    rim = number[uses == 1] // len(mesh.vertices)
+    rim = np.unique(np.divmod(number[uses == 1], len(mesh.vertices)))
     if len(rim) == 0:
         return rim
-    distance, _ = cKDTree(mesh.vertices[np.unique(rim)]).query(
+    distance, _ = cKDTree(mesh.vertices[rim]).query(
         points, distance_upper_bound=RIM_REACH, workers=thread_count()
     )
     return np.flatnonzero(np.isfinite(distance))
