@@ -80,8 +80,7 @@ def keeps_local_units(original: bpy.types.Object) -> bool:
     Under an uneven scale it is no multiple of that in the object's units, which the file has then.
     """
     measured = any(name in original.data.attributes for name in SCALARS)
-    local = original.data.get(attributes.UNITS_KEY) != "world"
-    return measured and local and bool(np.isnan(_placement(original).stretch))
+    return measured and bool(np.isnan(_stretch(original)))
 
 
 def _call_exporter(path: Path, file_format: str) -> None:
@@ -177,8 +176,7 @@ def _copy(
         # A PLY file has no transforms: geometry and what was measured on it are moved alike.
         placement = _placement(original)
         _turn_directions(mesh, placement)
-        if original.data.get(attributes.UNITS_KEY) != "world":
-            _scale_numbers(mesh, placement.stretch)
+        _scale_numbers(mesh, _stretch(original))
         mesh.transform(original.matrix_world)
         if placement.mirrors:
             mesh.flip_normals()
@@ -190,6 +188,12 @@ def _copy(
 
 def _placement(original: bpy.types.Object) -> Placement:
     return Placement(np.array(original.matrix_world.to_3x3(), np.float64))
+
+
+def _stretch(original: bpy.types.Object) -> float:
+    """What the lengths that were measured on an object are multiplied with in the scene's units."""
+    in_world = original.data.get(attributes.UNITS_KEY) == "world"
+    return 1.0 if in_world else _placement(original).stretch
 
 
 def _fill_unanswered(mesh: bpy.types.Mesh) -> None:

@@ -45,17 +45,20 @@ class Placement:
     @property
     def singular(self) -> bool:
         """Whether the object has no thickness, so that nothing can be brought back."""
-        if not np.isfinite(self.matrix).all():
-            return True
-        stretches = np.linalg.svd(self.matrix, compute_uv=False)
-        return bool(stretches[-1] <= FLAT * stretches[0])
+        most, _, least = self._stretches()
+        return not least > FLAT * most
 
     @property
     def stretch(self) -> float:
         """What lengths are multiplied with; NaN where that depends on the direction."""
-        stretches = np.linalg.svd(self.matrix, compute_uv=False)
-        even = stretches[-1] >= (1 - EVEN) * stretches[0]
-        return float(stretches.mean()) if even else float("nan")
+        most, _, least = stretches = self._stretches()
+        return float(stretches.mean()) if least >= (1 - EVEN) * most else float("nan")
+
+    def _stretches(self) -> np.ndarray:
+        """(3,) by how much lengths grow along three axes, the most first; NaN for no matrix."""
+        if not np.isfinite(self.matrix).all():
+            return np.full(3, np.nan)
+        return np.linalg.svd(self.matrix, compute_uv=False)
 
     @property
     def mirrors(self) -> bool:

@@ -105,6 +105,20 @@ class TriangleMesh:
         with np.errstate(invalid="ignore"):
             return cross / np.linalg.norm(cross, axis=1, keepdims=True)
 
+    def shared_edges(self) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
+        """Edges (E, 2) that two triangles share, by their vertices, and those triangles (2, E).
+
+        Where more than two meet, each comes with the next.
+        """
+        triangles = self.triangles.astype(np.int64)
+        ends = np.stack([triangles.T.reshape(-1), np.roll(triangles, -1, axis=1).T.reshape(-1)])
+        number = ends.min(axis=0) * len(self.vertices) + ends.max(axis=0)
+        order = np.argsort(number, kind="stable")
+        number = number[order]
+        shared = np.flatnonzero(number[1:] == number[:-1])
+        pairs = np.stack([order[shared], order[shared + 1]]) % len(triangles)
+        return ends[:, order[shared]].T, pairs
+
     def _cross_products(self) -> NDArray[np.float64]:
         a, b, c = self.vertices.take(self.triangles.T, axis=0)
         return np.cross(b - a, c - a)

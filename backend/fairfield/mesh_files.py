@@ -133,9 +133,9 @@ def _read_by_trimesh(content: bytes, suffix: str) -> tuple[NDArray, NDArray]:
             maintain_order=True,
             skip_materials=True,
         )
-    # trimesh's loaders raise whatever the broken bytes happen to trip over.
     except MemoryError:
         raise
+    # trimesh's loaders raise whatever the broken bytes happen to trip over.
     except Exception:
         raise MeshError(f"the file is damaged or no {suffix[1:].upper()} file.") from None
     if not hasattr(loaded, "faces") or len(loaded.faces) == 0:

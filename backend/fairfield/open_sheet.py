@@ -52,7 +52,7 @@ ROWS_AT_ONCE = 1 << 14
 
 
 @dataclass(frozen=True, eq=False)
-class _Rim:
+class Rim:
     """The edges that only one triangle has.
 
     Attributes
@@ -67,7 +67,7 @@ class _Rim:
     owners: NDArray[np.intp]
 
     @classmethod
-    def of(cls, triangles: NDArray[np.integer]) -> _Rim:
+    def of(cls, triangles: NDArray[np.integer]) -> Rim:
         """That of triangles (F, 3)."""
         edges = np.stack([triangles, np.roll(triangles, -1, axis=1)], axis=-1).reshape(-1, 2)
         edges = edges.astype(np.int64)
@@ -94,7 +94,7 @@ def open_sheet(mesh: TriangleMesh, winding: igl.FastWindingNumberBVH) -> OpenShe
 
     `mesh` is in the cube, without triangles that have no area, and `winding` its winding number.
     """
-    rim = _Rim.of(mesh.triangles)
+    rim = Rim.of(mesh.triangles)
     if len(rim.edges) == 0:
         return None
     shares = (np.arange(SAMPLES) + 0.5) / SAMPLES
@@ -123,7 +123,7 @@ class OpenSheet:
         Points with a winding number above it are inside.
     """
 
-    def __init__(self, mesh: TriangleMesh, rim: _Rim, level: float) -> None:
+    def __init__(self, mesh: TriangleMesh, rim: Rim, level: float) -> None:
         self.level = level
         self._vertices = np.asfortranarray(mesh.vertices)
         self._edges = np.asfortranarray(rim.edges)

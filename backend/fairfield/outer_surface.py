@@ -52,39 +52,32 @@ def outer_surface(
 
     It is the same mesh if there are none. `winding` is the mesh's winding number.
     """
-    corners = mesh.vertices[mesh.triangles]
-    count = len(corners)
+    count = len(mesh.triangles)
     size = float(np.ptp(mesh.vertices, axis=0).max())
-    look = _Sides(winding, SIDE * size, progress)
+    look = _Sides(mesh, winding, SIDE * size, progress)
     some = np.linspace(0, count - 1, min(count, SAMPLES)).astype(np.intp)
-    if not look(corners[some], CENTROID).any():
+    if not look(some, CENTROID).any():
         return mesh
+    corners = mesh.vertices[mesh.triangles]
     longest = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2).max(axis=1)
     inside = longest < LARGEST * size
     for places in (CENTROID, CORNERS):
         rows = np.flatnonzero(inside)
-        inside[rows] = look(corners[rows], places).all(axis=1)
-    inside = _in_patches(inside, *_neighbours(mesh))
+        inside[rows] = look(rows, places).all(axis=1)
+    _, pairs = mesh.shared_edges()
+    first, second = mesh.triangle_normals()[pairs]
+    inside = _in_patches(inside, pairs, (first * second).sum(axis=1))
     if not inside.any():
         return mesh
     vertices, triangles = np.unique(mesh.triangles[~inside], return_inverse=True)
     return TriangleMesh(mesh.vertices[vertices], triangles.reshape(-1, 3))
 
 
-def _neighbours(mesh: TriangleMesh) -> tuple[Rows, Array]:
-    """Pairs of triangles (2, E) that share an edge, and the cosines (E,) between their normals."""
-    edges = np.stack([mesh.triangles, np.roll(mesh.triangles, -1, axis=1)], axis=-1).reshape(-1, 2)
-    edges = np.sort(edges.astype(np.int64), axis=1)
-    number = edges @ [len(mesh.vertices), 1]
-    order = np.argsort(number, kind="stable")
-    shared = np.flatnonzero(number[order[1:]] == number[order[:-1]])
-    pairs = np.stack([order[shared], order[shared + 1]]) // 3
-    first, second = mesh.triangle_normals()[pairs]
-    return pairs, (first * second).sum(axis=1)
-
-
 def _in_patches(inside: NDArray[np.bool_], pairs: Rows, cosines: Array) -> NDArray[np.bool_]:
-    """Which of the triangles that are inside belong to a patch that is not the work of noise."""
+    """Which of the triangles that are inside belong to a patch that is not the work of noise.
+
+    `pairs` (2, E) of triangles share an edge, with `cosines` (E,) between their normals.
+    """
     count = len(inside)
     within = inside[pairs].all(axis=0)
     links = coo_array((np.ones(within.sum()), pairs[:, within]), shape=(count, count))
@@ -100,12 +93,18 @@ class _Sides:
     """Tells whether triangles have the inside on both sides, at a distance from them."""
 
     def __init__(
-        self, winding: igl.FastWindingNumberBVH, distance: float, progress: ProgressCallback
+        self,
+        mesh: TriangleMesh,
+        winding: igl.FastWindingNumberBVH,
+        distance: float,
+        progress: ProgressCallback,
     ) -> None:
-        self._winding, self._distance, self._progress = winding, distance, progress
+        self._mesh, self._winding = mesh, winding
+        self._distance, self._progress = distance, progress
 
-    def __call__(self, corners: Array, places: Array) -> NDArray[np.bool_]:
-        """Return the answer at (k, 3) places of triangles (N, 3, 3): (N, k)."""
+    def __call__(self, rows: Rows, places: Array) -> NDArray[np.bool_]:
+        """Return the answer at (k, 3) places of triangles in rows (N,): (N, k)."""
+        corners = self._mesh.vertices[self._mesh.triangles[rows]]
         across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
         across /= np.maximum(np.linalg.norm(across, axis=1, keepdims=True), 1e-300)
         points = (places @ corners).reshape(-1, 3)
@@ -113,9 +112,9 @@ class _Sides:
         hidden = np.empty(len(points), bool)
         for start in range(0, len(points), ROWS_AT_ONCE):
             self._progress(Progress(0.0, "Preparing distances"))
-            rows = slice(start, start + ROWS_AT_ONCE)
-            hidden[rows] = self._inside(points[rows] + step[rows])
-            also = start + np.flatnonzero(hidden[rows])
+            chunk = slice(start, start + ROWS_AT_ONCE)
+            hidden[chunk] = self._inside(points[chunk] + step[chunk])
+            also = start + np.flatnonzero(hidden[chunk])
             hidden[also] = self._inside(points[also] - step[also])
         return hidden.reshape(-1, len(places))
 

@@ -53,6 +53,7 @@ def test_lengths_are_stretched_alike_or_not():
     assert Placement(turned.astype(np.float32)).stretch == pytest.approx(3)
     assert np.isnan(Placement(MATRICES["uneven"]).stretch)
     assert np.isnan(Placement(MATRICES["sheared"]).stretch)
+    assert np.isnan(Placement(np.full((3, 3), np.inf)).stretch)
 
 
 def test_ordinary_objects_are_not_flat():

@@ -36,6 +36,7 @@ from ..distance import morton_order
 from ..evaluation import Evaluator
 from ..mesh import TriangleMesh
 from ..normalization import HALF_EXTENT_IN_CUBE
+from ..open_sheet import Rim
 from ..progress import Progress, ProgressCallback, part, silent
 from ..sampling import surface_samples
 from ..threads import run_shares, thread_count
@@ -458,9 +459,9 @@ def _choose(
         np.where(impossible, np.inf, bend_cost + OTHER_QUANTITY * turn_cost)
     )
     smallest = too_small.argmin(axis=0)[near_rim]
-    for chosen in (for_normal, for_curvature):
-        graded = _graded(probes.points[near_rim], chosen[near_rim])
-        chosen[near_rim] = np.maximum(graded, smallest)
+    both = np.stack([for_normal[near_rim], for_curvature[near_rim]])
+    graded = np.maximum(_graded(probes.points[near_rim], both), smallest)
+    for_normal[near_rim], for_curvature[near_rim] = graded
     return _Choice(
         for_normal,
         for_curvature,
@@ -473,9 +474,7 @@ def _choose(
 
 def _near_rim(points: Array, mesh: TriangleMesh) -> Rows:
     """Which of (M, 3) points are near the edges that only one triangle has."""
-    edges = np.sort(mesh.triangles[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2).astype(np.int64))
-    number, uses = np.unique(edges @ [len(mesh.vertices), 1], return_counts=True)
-    rim = np.unique(np.divmod(number[uses == 1], len(mesh.vertices)))
+    rim = np.unique(Rim.of(mesh.triangles).edges)
     if len(rim) == 0:
         return rim
     distance, _ = cKDTree(mesh.vertices[rim]).query(
@@ -485,7 +484,7 @@ def _near_rim(points: Array, mesh: TriangleMesh) -> Rows:
 
 
 def _graded(points: Array, chosen: Rows) -> Rows:
-    """Places on the ladder (M,) that are no larger than those around allow.
+    """Places on the ladder (2, M) that are no larger than those around allow.
 
     Parts that meet make a crease, as a lid and an eye do. Its changes hide how small a scale the
     surface beside it needs; and where scales jump the surface is ragged.
@@ -498,7 +497,7 @@ def _graded(points: Array, chosen: Rows) -> Rows:
     )
     distance, near = (each.reshape(len(points), -1) for each in (distance, near))
     for _ in range(RIM_ROUNDS):
-        scale = (scale[near] + RIM_SLOPE * distance).min(axis=1)
+        scale = (scale[:, near] + RIM_SLOPE * distance).min(axis=2)
     return np.searchsorted(STEPS, scale)
 
 
@@ -681,24 +680,16 @@ def facet_sizes(mesh: TriangleMesh) -> Array:
     lower one counts, since beside a rounding there may lie a flat. Edges where the surface does
     not bend, as inside a flat, or bends sharply, as at a crease, do not count.
     """
-    triangles = mesh.triangles
     normals = np.nan_to_num(mesh.triangle_normals())
     areas = mesh.triangle_areas()
-    start, end = triangles.T.reshape(-1), np.roll(triangles, -1, axis=1).T.reshape(-1)
-    owner = np.tile(np.arange(len(triangles)), 3)
-    number = np.minimum(start, end).astype(np.int64) * len(mesh.vertices) + np.maximum(start, end)
-    order = np.argsort(number, kind="stable")
-    number = number[order]
-    shared = np.flatnonzero(number[1:] == number[:-1])
-    first, second = owner[order[shared]], owner[order[shared + 1]]
-    edges = np.stack([start, end])[:, order[shared]]
-    ends = mesh.vertices.take(edges.T, axis=0)
+    edges, (first, second) = mesh.shared_edges()
+    ends = mesh.vertices.take(edges, axis=0)
     length = np.linalg.norm(ends[:, 0] - ends[:, 1], axis=1)
     cosine = np.einsum("ni,ni->n", normals.take(first, axis=0), normals.take(second, axis=0))
     smallest, largest = np.cos(np.radians(BENT_DEGREES))
     bent = (cosine < smallest) & (cosine > largest)
     height = 2 * np.minimum(areas[first], areas[second]) / np.maximum(length, 1e-12)
-    sizes = np.zeros(len(triangles))
+    sizes = np.zeros(len(mesh.triangles))
     for side in (first, second):
         np.maximum.at(sizes, side[bent], height[bent])
     return sizes

@@ -329,21 +329,22 @@ def _errors(
             total += np.bincount(corner, of_triangles, len(spread))
         return total
 
-    def squares(normals: Array, weight: Array) -> Array:
+    def squares(normals: Array, weight: Array, total: Array) -> Array:
         lean = ((normals[ends[0]] + normals[ends[1]]) * chords).sum(axis=1)
         # Where no chord tells, all are as wrong.
-        sums = around(weight * (lean**2 / 4 + fits.rounding) / length**2) + 1e-12
-        return sums / (around(weight) + 1e-12)
+        return (around(weight * (lean**2 / 4 + fits.rounding) / length**2) + 1e-12) / total
 
-    of_fits = squares(fits.normals, weight * fits.usable[ends].all(axis=0))
+    total = around(weight) + 1e-12
+    between_fits = weight * fits.usable[ends].all(axis=0)
+    of_fits = squares(fits.normals, between_fits, around(between_fits) + 1e-12)
     polynomial = np.where(fits.usable, np.maximum(of_fits, fits.variance), np.inf)
     # In a plane there is none, whatever lies beyond it.
     noise = np.where(spread < FLAT, 0, fits.quartic_residual)
-    of_noise = around(weight * noise[ends].sum(axis=0) / length**2) / (around(weight) + 1e-12)
+    of_noise = around(weight * noise[ends].sum(axis=0) / length**2) / total
     return (
         np.sqrt(polynomial),
-        np.sqrt(squares(fits.across, weight)),
-        np.sqrt(squares(outward, weight)),
+        np.sqrt(squares(fits.across, weight, total)),
+        np.sqrt(squares(outward, weight, total)),
         np.sqrt(of_noise),
     )
 
