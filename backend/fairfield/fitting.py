@@ -152,7 +152,7 @@ PRESETS = {
         batches=128,
         probes=1 << 13,
         plans={
-            "hash-grid": Plan(_grid("hash-grid", 6, 48, 256, 64, 17), 320, decoder_rate=2e-3),
+            "hash-grid": Plan(_grid("hash-grid", 6, 48, 256, 64, 17), 256, decoder_rate=3e-3),
             "dense-grid": Plan(_grid("dense-grid", 4, 32, 160, 64), 320, decoder_rate=2e-3),
             "tri-plane": Plan(_tri_plane(32, 128, 3, 64), 200, 3e-3, 1e-3),
             "siren": Plan(_siren(128, 3, 64), 150, 1e-3, 1e-3),
