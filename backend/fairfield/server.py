@@ -26,7 +26,6 @@ from . import __version__, memory, wire
 from .child_process import give_way_to_parent
 from .errors import Cancelled, FairfieldError, NotEnoughMemory
 from .extraction import extract_with_jets
-from .field import SUFFIX as FIELD_SUFFIX
 from .field import Field, load
 from .finetuning import finetune
 from .fitting import fit
@@ -389,10 +388,6 @@ class Server:
 
     def _save(self, parameters: Parameters, arrays: Arrays, progress: ProgressCallback) -> Answer:
         path = parameters.text("path")
-        if not path.lower().endswith(FIELD_SUFFIX):
-            raise RefusedRequest(
-                wire.BAD_INPUT, f"The field's file {path!r} must be a {FIELD_SUFFIX} file."
-            )
         try:
             self._field(parameters).save(path)
         except (OSError, ValueError) as problem:

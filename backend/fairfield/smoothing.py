@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .errors import FairfieldError
 from .jets import Array, Jets
 from .mesh import TriangleMesh
 from .operators.differentiation import Scale, as_points, differentiate, surface_offset
@@ -29,9 +28,6 @@ SMOOTHING_OPERATORS = (
     "polynomial-lattice",
     "polynomial-random",
 )
-CHECKED_VERTICES = 4096
-LARGEST_DISTANCE = 0.1
-"""From the field's surface, in half-extents, of the tenth of a mesh's vertices that is nearest."""
 TOLERANCE = 0.05
 """A foot point is good enough when it misses the surface by less than this share of the scale."""
 
@@ -92,27 +88,13 @@ def smooth(
     """
     mesh = points if isinstance(points, TriangleMesh) else None
     if mesh is not None:
-        _refuse_another_mesh(field, mesh)
+        field.refuse_another_mesh(mesh)
     start = as_points(points.vertices if isinstance(points, TriangleMesh) else points)
     settings = scale, scale_factor, operator
     if mesh is None or scale != "auto" or scale_factor > 1 or operator != "polynomial":
         return _of_the_field(field, start, *settings, progress)
     answer = _of_the_field(field, start, *settings, part(progress, 0.0, 0.8))
     return _with_the_mesh(answer, mesh, part(progress, 0.8, 1.0))
-
-
-def _refuse_another_mesh(field: Field, mesh: TriangleMesh) -> None:
-    if (len(mesh.vertices), len(mesh.triangles)) == (field.report.vertices, field.report.triangles):
-        return  # most of its vertices may lie inside other parts of it, far from the surface
-    used = np.unique(mesh.triangles)
-    some = mesh.vertices[used[:: 1 + len(used) // CHECKED_VERTICES]]
-    distance = np.abs(field(some)) / field.normalization.half_extent
-    nearest = float(np.quantile(distance, 0.1))
-    if nearest > LARGEST_DISTANCE:
-        raise FairfieldError(
-            f"Nine tenths of the mesh's vertices are {nearest:.2g} half-extents and more from the "
-            "field's surface: the field was fitted to another mesh. Choose that one, or fit this."
-        )
 
 
 def _of_the_field(

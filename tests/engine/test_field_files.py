@@ -260,7 +260,9 @@ for room in (0, 1, 4096, 200_000):
 
 
 def test_a_failed_save_leaves_nothing_behind(sphere_field: fairfield.Field, tmp_path: Path) -> None:
-    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken.safetensors").mkdir()
     with pytest.raises(OSError):
-        sphere_field.save(tmp_path / "taken")
-    assert [entry.name for entry in tmp_path.iterdir()] == ["taken"]
+        sphere_field.save(tmp_path / "taken.safetensors")
+    with pytest.raises(FieldFileError, match=r"must be a \.safetensors file"):
+        sphere_field.save(tmp_path / "field.ply")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["taken.safetensors"]

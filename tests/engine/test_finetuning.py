@@ -92,8 +92,10 @@ def test_an_open_mesh_is_its_own() -> None:
 def test_another_mesh_is_refused(torus_mesh: fairfield.TriangleMesh) -> None:
     field = fairfield.fit(torus_mesh, "draft")
     other = fairfield.TriangleMesh(2 * torus_mesh.vertices, torus_mesh.triangles)
-    with pytest.raises(FairfieldError, match="another one"):
+    with pytest.raises(FairfieldError, match="fitted to another mesh"):
         fairfield.finetune(field, other)
+    with pytest.raises(FairfieldError, match="fitted to another mesh"):
+        fairfield.smooth(field, other)
 
 
 @pytest.mark.parametrize("kind", KINDS)
