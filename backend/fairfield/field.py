@@ -22,11 +22,10 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from .errors import FairfieldError, FieldFileError, MeshError
+from .errors import FieldFileError, MeshError
 from .evaluation import Evaluator
 from .fields import FieldConfig, NeuralField
-from .mesh import TriangleMesh
-from .normalization import HALF_EXTENT_IN_CUBE, Normalization
+from .normalization import Normalization
 from .operators.automatic_scale import DENSE, LADDER, SPARSE, ScaleMap
 from .operators.mesh_based import ExtractedSurface
 from .schema import SchemaError, build, parse
@@ -40,10 +39,6 @@ MAX_FILE_BYTES = 4 << 30
 SCALE_MAP = "scale_map."
 """What the names of the scale map's tensors in a file begin with."""
 MAX_PROBES = 1 << 16
-CHECKED_VERTICES = 4096
-LARGEST_DISTANCE = 0.1
-"""In half-extents: of the tenth of a mesh's vertices that is nearest to the field's surface, from
-there; and of the farthest vertex beyond the mesh that the field was fitted to."""
 BEYOND_RIM = "beyond_rim"
 
 
@@ -166,30 +161,6 @@ class Field:
     def extracted_surface(self) -> ExtractedSurface:
         """The mesh of its zero set, for the mesh-based operator."""
         return ExtractedSurface.of(self)
-
-    def refuse_another_mesh(self, mesh: TriangleMesh) -> None:
-        """Raise `FairfieldError` if a mesh cannot be the one that the field was fitted to."""
-        used = mesh.vertices[np.unique(mesh.triangles)]
-        reach = np.abs(self.normalization.to_cube(used)).max() / HALF_EXTENT_IN_CUBE
-        counts = len(mesh.vertices), len(mesh.triangles)
-        alike = counts == (self.report.vertices, self.report.triangles)
-        if alike and abs(reach - 1) < LARGEST_DISTANCE:
-            return  # most of its vertices may lie inside other parts of it, far from the surface
-        some = used[:: 1 + len(used) // CHECKED_VERTICES]
-        distance = np.abs(self(some)) / self.normalization.half_extent
-        nearest = float(np.quantile(distance, 0.1))
-        if reach > 1 + LARGEST_DISTANCE:
-            difference = f"The mesh reaches {reach:.2g} half-extents from the field's middle"
-        elif nearest > LARGEST_DISTANCE:
-            difference = (
-                f"Nine tenths of the mesh's vertices are {nearest:.2g} half-extents and more from "
-                "the field's surface"
-            )
-        else:
-            return
-        raise FairfieldError(
-            f"{difference}: the field was fitted to another mesh. Choose that one, or fit this."
-        )
 
     def save(self, path: str | Path) -> None:
         """Write a `.safetensors` file, whole or not at all.

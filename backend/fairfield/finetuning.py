@@ -72,6 +72,8 @@ VALUE_LENGTH = 0.004
 """An error of the value by this length (cube units) costs as much as a radian of direction."""
 SURFACE_RESOLUTION = 96
 
+LARGEST_DISTANCE = 0.1
+"""Mean distance, in half-extents, of a mesh that a field can have been fitted to from it."""
 MOST_RELATIVE_DISTANCE = 1.05
 """What the distance to a given mesh may grow by."""
 MOST_SHIFT = 0.3
@@ -211,7 +213,7 @@ def finetune(
     SettingError
         For a setting out of range.
     FairfieldError
-        If the field has no surface, or the mesh is not the one that it was fitted to.
+        If the field has no surface.
     Cancelled
         Whenever `progress` raises it.
     """
@@ -226,12 +228,17 @@ def finetune(
     random = np.random.default_rng(seed)
     clock = [time.perf_counter()]
 
-    if mesh is not None:
-        field.refuse_another_mesh(mesh)
     progress(Progress(0.0, "Looking at the surface"))
     surface = _zero_set(field)
     reference = _reference(field, mesh, surface, random, part(progress, 0.02, 0.1))
     before = reference.compare(field, surface)
+    # Not from the field's surface to the mesh: over the rim of an open mesh it closes the hole.
+    from_mesh = reference.values_at_samples(field).mean()
+    if from_mesh > LARGEST_DISTANCE:
+        raise FairfieldError(
+            f"The mesh is {from_mesh:.2g} half-extents from the field's surface on average: the "
+            "field was fitted to another mesh. Choose that one, or none."
+        )
     clock.append(time.perf_counter())
 
     held_out = _ask(field, surface, HELD_OUT, scale, operator, random, part(progress, 0.1, 0.2))

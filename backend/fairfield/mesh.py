@@ -154,7 +154,7 @@ def repair(mesh: TriangleMesh, progress: ProgressCallback = silent) -> RepairedM
     MeshError
         If no triangle with an area is left.
     """
-    first, merged_index = _distinct_rows(mesh.vertices)
+    first, merged_index = distinct_rows(mesh.vertices)
     distinct = mesh.vertices[first]
     triangles = merged_index[mesh.triangles]
 
@@ -173,7 +173,7 @@ def repair(mesh: TriangleMesh, progress: ProgressCallback = silent) -> RepairedM
         )
 
     progress(CHECKING)
-    first, _ = _distinct_rows(np.sort(triangles, axis=1))
+    first, _ = distinct_rows(np.sort(triangles, axis=1))
     duplicates = len(triangles) - len(first)
     triangles = triangles[np.sort(first)]
 
@@ -198,7 +198,7 @@ def repair(mesh: TriangleMesh, progress: ProgressCallback = silent) -> RepairedM
     return RepairedMesh(TriangleMesh(distinct[used], compact[triangles]), repairs)
 
 
-def _distinct_rows(rows: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def distinct_rows(rows: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Which rows (N, k) are the first of their kind, sorted by value, and the kind of each (N,).
 
     As numpy's `unique` along an axis has them; that takes several times as long.

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .errors import FairfieldError
 from .jets import Array, Jets
 from .mesh import TriangleMesh
+from .normalization import HALF_EXTENT_IN_CUBE
 from .operators.differentiation import Scale, as_points, differentiate, surface_offset
 from .operators.vertex_jets import vertex_jets
 from .progress import ProgressCallback, part, silent
@@ -28,6 +30,10 @@ SMOOTHING_OPERATORS = (
     "polynomial-lattice",
     "polynomial-random",
 )
+CHECKED_VERTICES = 4096
+LARGEST_DISTANCE = 0.1
+"""In half-extents: of the tenth of a mesh's vertices that is nearest to the field's surface, from
+there; and of the farthest vertex beyond the mesh that the field was fitted to."""
 TOLERANCE = 0.05
 """A foot point is good enough when it misses the surface by less than this share of the scale."""
 
@@ -88,13 +94,35 @@ def smooth(
     """
     mesh = points if isinstance(points, TriangleMesh) else None
     if mesh is not None:
-        field.refuse_another_mesh(mesh)
+        _refuse_another_mesh(field, mesh)
     start = as_points(points.vertices if isinstance(points, TriangleMesh) else points)
     settings = scale, scale_factor, operator
     if mesh is None or scale != "auto" or scale_factor > 1 or operator != "polynomial":
         return _of_the_field(field, start, *settings, progress)
     answer = _of_the_field(field, start, *settings, part(progress, 0.0, 0.8))
     return _with_the_mesh(answer, mesh, part(progress, 0.8, 1.0))
+
+
+def _refuse_another_mesh(field: Field, mesh: TriangleMesh) -> None:
+    is_used = np.bincount(mesh.triangles.reshape(-1), minlength=len(mesh.vertices)) > 0
+    used = mesh.vertices[is_used]
+    reach = np.abs(field.normalization.to_cube(used)).max() / HALF_EXTENT_IN_CUBE
+    if reach > 1 + LARGEST_DISTANCE:
+        raise FairfieldError(
+            f"The mesh reaches {reach:.2g} half-extents from the field's middle: the field was "
+            "fitted to another mesh. Choose that one, or fit this."
+        )
+    counts = len(mesh.vertices), len(mesh.triangles)
+    if reach > 1 - LARGEST_DISTANCE and counts == (field.report.vertices, field.report.triangles):
+        return  # most of its vertices may lie inside other parts of it, far from the surface
+    some = used[:: 1 + len(used) // CHECKED_VERTICES]
+    distance = np.abs(field(some)) / field.normalization.half_extent
+    nearest = float(np.quantile(distance, 0.1))
+    if nearest > LARGEST_DISTANCE:
+        raise FairfieldError(
+            f"Nine tenths of the mesh's vertices are {nearest:.2g} half-extents and more from the "
+            "field's surface: the field was fitted to another mesh. Choose that one, or fit this."
+        )
 
 
 def _of_the_field(

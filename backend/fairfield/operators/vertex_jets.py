@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from ..jets import Array
-from ..mesh import TriangleMesh
+from ..mesh import TriangleMesh, distinct_rows
 from ..progress import Progress, ProgressCallback, part
 from ..threads import thread_count
 from .polynomial import monomials
@@ -124,10 +124,9 @@ def vertex_jets(
     """
     # Vertices at the same place, as along seams, count once.
     size = np.ptp(mesh.vertices, axis=0).max() or 1.0
-    places, first, index = np.unique(
-        mesh.vertices / size, axis=0, return_index=True, return_inverse=True
-    )
-    index = index.reshape(-1)
+    scaled = mesh.vertices / size
+    first, index = distinct_rows(scaled)
+    places = scaled[first]
     triangles = index[mesh.triangles]
     outward = np.nan_to_num(field_normals[first])
     across, spread = _vertex_normals(places, triangles, outward)
