@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -57,19 +58,20 @@ PROBES = 1 << 13
 """Where scales are measured by default."""
 NEIGHBOURS = 48
 INTERPOLATED = 8
-AHEAD = 0.5
-"""Weight of the change to the next larger scale beside that from the next smaller one."""
-OTHER_QUANTITY = 0.2
-"""Exponent of the other quantity's change in the cost: each steadies the other."""
+AHEAD_OF_NORMAL, AHEAD_OF_CURVATURE = 0.5, 1.0
+"""Weight of the change to the next larger scale beside that from the next smaller one. The noise of
+second derivatives falls faster, so of theirs the smaller one tells less."""
+BESIDE_NORMAL, BESIDE_CURVATURE = 0.1, 0.3
+"""Exponent of the other quantity's change in the cost of each: it steadies it."""
 DEEPER = 20.0
 """How many times smaller the cost at a smaller scale must be to be preferred to a later minimum."""
 FIRST_AVERAGE = 2.0
 """The scale, in sides of the mesh's triangles, at which most of a scan's noise is averaged away."""
 LARGEST_FIRST_AVERAGE = 0.06
-MORE_DEPARTURE, TYPICAL_DEPARTURE, LEAST_DEPARTURE = 1.5, 0.15, 2e-4
+MORE_DEPARTURE, TYPICAL_DEPARTURE, LEAST_DEPARTURE = 1.1, 0.05, 2e-4
 """At larger scales the smoothed surface may depart from the raw one by so many times what it does
-there around a probe, by so many times what it does there in the middle of all, and by so much (in
-the cube): more is no noise but features that are lost."""
+there on the same probes, by so many times what it does there in the middle of all, and by so much
+(in the cube): more is no noise but features that are lost."""
 NEGLIGIBLE_TURN = np.radians(0.0005)
 NEGLIGIBLE_BEND = 0.0005
 """Changes of the normal (radians) and, relatively, of curvature that are not worth more
@@ -435,28 +437,31 @@ def _choose(
     probes: _Probes, ladder: _Ladder, samples: list[Rows], side: float, near_rim: Rows
 ) -> _Choice:
     """Apply the rule to what was measured."""
-    turns, bends, turns_of_degree, bends_of_degree, departures = _averages(probes, ladder, samples)
     first_average = min(FIRST_AVERAGE * side, LARGEST_FIRST_AVERAGE)
     reference = max(1, int(np.searchsorted(LADDER, first_average)))
-    turn, bend = _both_ways(turns), _both_ways(bends)
+    averages = _averages(probes, ladder, samples, reference)
+    turn = _both_ways(averages.turns, AHEAD_OF_NORMAL)
+    bend = _both_ways(averages.bends, AHEAD_OF_CURVATURE)
     size = (ladder.shapes[EVERYWHERE] ** 2).sum(axis=(1, 2))
     negligible_bend = NEGLIGIBLE_BEND**2 * np.maximum(size, HALF_EXTENT_IN_CUBE**-2)
     turn_cost = np.log(np.maximum(turn / NEGLIGIBLE_TURN**2, 1.0))
     bend_cost = np.log(np.maximum(bend / negligible_bend, 1.0))
     too_small = FACET_SHARE * probes.facets > LADDER[:, None]
     too_small[0], too_small[-1] = True, False  # the first has no change to be judged by
-    averaged = np.sqrt(departures[reference])
-    limit = MORE_DEPARTURE * averaged + TYPICAL_DEPARTURE * np.median(averaged) + LEAST_DEPARTURE
-    too_large = np.sqrt(departures) > limit
+    departures, usual = np.sqrt(averages.departures), np.sqrt(averages.usual_departures)
+    typical = float(np.median(departures[reference]))
+    too_large = departures > (
+        MORE_DEPARTURE * usual + TYPICAL_DEPARTURE * typical + LEAST_DEPARTURE
+    )
     # Where the facets themselves are larger than that, their size is what can be had.
     probe = np.arange(len(probes))
     too_large[: reference + 1] = False
     too_large[too_small.argmin(axis=0), probe] = False
 
     impossible = too_small | too_large
-    for_normal = _last_valley(np.where(impossible, np.inf, turn_cost + OTHER_QUANTITY * bend_cost))
+    for_normal = _last_valley(np.where(impossible, np.inf, turn_cost + BESIDE_NORMAL * bend_cost))
     for_curvature = _last_valley(
-        np.where(impossible, np.inf, bend_cost + OTHER_QUANTITY * turn_cost)
+        np.where(impossible, np.inf, bend_cost + BESIDE_CURVATURE * turn_cost)
     )
     smallest = too_small.argmin(axis=0)[near_rim]
     both = np.stack([for_normal[near_rim], for_curvature[near_rim]])
@@ -467,8 +472,10 @@ def _choose(
         for_curvature,
         np.sqrt(turn[for_normal, probe]),
         np.sqrt(bend[for_curvature, probe]),
-        _share_of_quartic(turns_of_degree[for_normal, probe], turn[for_normal, probe]),
-        _share_of_quartic(bends_of_degree[for_curvature, probe], bend[for_curvature, probe]),
+        _share_of_quartic(averages.turns_of_degree[for_normal, probe], turn[for_normal, probe]),
+        _share_of_quartic(
+            averages.bends_of_degree[for_curvature, probe], bend[for_curvature, probe]
+        ),
     )
 
 
@@ -507,12 +514,33 @@ def _share_of_quartic(difference: Array, error: Array) -> Array:
     return np.clip((ratio - QUADRIC) / (QUARTIC - QUADRIC), 0, 1)
 
 
-def _averages(probes: _Probes, ladder: _Ladder, samples: list[Rows]) -> tuple[Array, ...]:
-    """Mean squares around each probe: (steps, M) changes of the normal and of the shape operator
-    from each scale to the next, (scales, M) the same from quadric to quartic, and (scales, M)
-    heights above the smoothed surface."""
-    turns, bends = np.empty((2, len(STEPS), len(probes)))
-    turns_of_degree, bends_of_degree, departures = np.zeros((3, len(LADDER), len(probes)))
+class _Averages(NamedTuple):
+    """Mean squares around each probe.
+
+    Attributes
+    ----------
+    turns, bends
+        (steps, M) changes of the normal and of the shape operator from each scale to the next.
+    turns_of_degree, bends_of_degree
+        (scales, M) the same from quadric to quartic.
+    departures, usual_departures
+        (scales, M) heights above the smoothed surface, and those of the same probes at the
+        reference.
+    """
+
+    turns: Array
+    bends: Array
+    turns_of_degree: Array
+    bends_of_degree: Array
+    departures: Array
+    usual_departures: Array
+
+
+def _averages(probes: _Probes, ladder: _Ladder, samples: list[Rows], reference: int) -> _Averages:
+    averages = _Averages(
+        *np.empty((2, len(STEPS), len(probes))), *np.zeros((4, len(LADDER), len(probes)))
+    )
+    usual = ladder.heights[reference] ** 2
     normals = ladder.normals.astype(np.float32)
     neighbours: list[tuple[Array, Rows]] = []
     for index, sample in enumerate(samples):
@@ -539,15 +567,18 @@ def _averages(probes: _Probes, ladder: _Ladder, samples: list[Rows]) -> tuple[Ar
                 ladder.turns_of_degree[index + 1],
                 ladder.bends_of_degree[index + 1],
                 ladder.heights[index + 1] ** 2,
+                # Where facets are larger than the reference, nothing is known to be usual.
+                np.where(ladder.measured[reference], usual, ladder.heights[index + 1] ** 2),
             ],
             axis=1,
         )
         (
-            turns[index],
-            bends[index],
-            turns_of_degree[index + 1],
-            bends_of_degree[index + 1],
-            departures[index + 1],
+            averages.turns[index],
+            averages.bends[index],
+            averages.turns_of_degree[index + 1],
+            averages.bends_of_degree[index + 1],
+            averages.departures[index + 1],
+            averages.usual_departures[index + 1],
         ) = (_as_matrix(weights, near, len(squares)) @ squares).T
 
     threads = thread_count()
@@ -557,7 +588,7 @@ def _averages(probes: _Probes, ladder: _Ladder, samples: list[Rows]) -> tuple[Ar
             average(index)
 
     run_shares(threads, share)
-    return turns, bends, turns_of_degree, bends_of_degree, departures
+    return averages
 
 
 def _as_matrix(weights: Array, columns: Rows, width: int) -> csr_array:
@@ -613,7 +644,10 @@ def _last_valley(cost: Array) -> NDArray[np.intp]:
     """
     beyond = np.full((1, cost.shape[1]), np.inf)
     smaller, larger = np.vstack([beyond, cost[:-1]]), np.vstack([cost[1:], beyond])
-    valley = (cost <= smaller) & (cost < larger) & (cost <= cost.min(axis=0) + np.log(DEEPER))
+    deepest = cost.min(axis=0)
+    valley = (cost <= smaller) & (cost < larger) & (cost <= deepest + np.log(DEEPER))
+    # Beyond the last scale the cost may rise or fall: it is no valley unless the deepest.
+    valley[-1] &= cost[-1] <= deepest
     return len(cost) - 1 - valley[::-1].argmax(axis=0)
 
 
@@ -651,10 +685,10 @@ def _on_surface(values: Array) -> NDArray[np.bool_]:
     return away <= INSIDE + INSIDE_DEVIATIONS * np.median(away)
 
 
-def _both_ways(changes: Array) -> Array:
-    """The squared change at each scale: from the smaller one, and a share of that to the larger."""
+def _both_ways(changes: Array, weight: float) -> Array:
+    """The squared change at each scale: from the smaller one and, weighted, to the larger."""
     ahead = np.concatenate([changes[1:], changes[-1:]])
-    both = (changes + AHEAD * ahead) / (1 + AHEAD)
+    both = (changes + weight * ahead) / (1 + weight)
     return np.concatenate([both[:1], both])
 
 
