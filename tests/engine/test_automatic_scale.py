@@ -75,23 +75,44 @@ def test_a_quadric_is_taken_where_the_surface_bends_evenly() -> None:
     assert bends[0] < bends[1]
 
 
-def test_small_bumps_of_a_clean_mesh_are_kept() -> None:
-    directions, triangles = icosphere(subdivisions=6)
+def _bumpy_sphere(
+    subdivisions: int, radius: float, height: float, frequency: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Vertices, triangles and normals of a sphere with bumps, and its vertices' directions."""
+    directions, triangles = icosphere(subdivisions=subdivisions)
 
-    def radius(points: torch.Tensor) -> torch.Tensor:
+    def radii(points: torch.Tensor) -> torch.Tensor:
         unit = points / points.norm(dim=1, keepdim=True)
-        return 0.8 + 0.003 * torch.sin(25 * unit).prod(dim=1)
+        return radius + height * torch.sin(frequency * unit).prod(dim=1)
 
-    vertices = directions * radius(torch.from_numpy(directions)).numpy()[:, None]
+    vertices = directions * radii(torch.from_numpy(directions)).numpy()[:, None]
     at = torch.from_numpy(vertices).requires_grad_()
-    (slope,) = torch.autograd.grad((at.norm(dim=1) - radius(at)).sum(), at)
-    normals = torch.nn.functional.normalize(slope, dim=1).numpy()
+    (slope,) = torch.autograd.grad((at.norm(dim=1) - radii(at)).sum(), at)
+    return vertices, triangles, torch.nn.functional.normalize(slope, dim=1).numpy(), directions
+
+
+def test_small_bumps_of_a_clean_mesh_are_kept() -> None:
+    vertices, triangles, normals, directions = _bumpy_sphere(6, 0.8, 0.003, 25)
     rows = np.random.default_rng(0).permutation(len(vertices))[:2000]
     jets = fairfield.smooth(
         fairfield.fit(fairfield.TriangleMesh(vertices, triangles)), vertices[rows]
     )
     bumps = angles_in_degrees(normals[rows], directions[rows]).mean()
     assert angles_in_degrees(jets.normals, normals[rows]).mean() < bumps / 5
+
+
+def test_bumps_little_higher_than_the_noise_are_kept() -> None:
+    vertices, triangles, normals, _ = _bumpy_sphere(5, 0.75, 0.03, 8)
+    noise = 0.0078 * np.random.default_rng(5).standard_normal((len(vertices), 1))
+    noisy = vertices + noise * normals
+    field = fairfield.fit(fairfield.TriangleMesh(noisy, triangles))
+    rows = np.random.default_rng(0).permutation(len(vertices))[:2000]
+
+    def error(scale: float | str) -> float:
+        jets = fairfield.smooth(field, noisy[rows], scale=scale)
+        return float(angles_in_degrees(jets.normals, normals[rows]).mean())
+
+    assert error("auto") < 1.35 * min(error(scale) for scale in (0.04, 0.06, 0.08, 0.12))
 
 
 def test_flats_are_smoothed_more_than_edges() -> None:
