@@ -22,7 +22,7 @@ depends on nothing but the field, and costs no more than at a given scale.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -90,11 +90,22 @@ NOISE_OF_A_SCAN = 3e-4
 """Noise (in the cube) above which the dense stencil pays."""
 NOISE_SCALE = 0.04
 """Where that is first judged."""
+ROUGHNESS_VERTICES = 1 << 10
+"""By about how many vertices."""
+ONE_SHEET = 0.7
+"""Rise of the field, for each length along the normal, that tells that no other part is near."""
+SHEETS = 2.0 ** (-np.arange(7) / 2)
+"""Lengths, in sizes of a facet, over which that is looked for."""
+LEAST_SHEET = 4.0
+"""Lengths, in the mesh's roughness, over which noise tells nothing of that."""
+THIN = 0.7
+"""Share of a facet's size that the shape is thick or wide, below which it is thin there."""
 COARSE_FACETS = 0.025
 """Size of facets (in the cube) above which the dense stencil pays: they are noise of a kind."""
-RIM_REACH, RIM_SLOPE = 0.1, 0.25
-"""How far from a rim (in the cube) scales may grow by no more than this share of the way."""
-RIM_ROUNDS = 3
+GRADED_REACH, GRADED_SLOPE = 0.1, 0.25
+"""How far from a rim, or from where the shape is thin (in the cube), scales may grow by no more
+than this share of the way."""
+GRADED_ROUNDS = 3
 """How often what one probe allows is passed on to its neighbours."""
 INSIDE = 2e-3
 INSIDE_DEVIATIONS = 5.0
@@ -239,9 +250,15 @@ def choose_scales(
         kept = _on_surface(values)
         if (kept & probes.is_vertex).any():
             probes = probes[np.flatnonzero(kept)]
-        spacing = DENSE if _is_rough(evaluator, probes) else SPARSE
         # Neighbours find each other's corners of the field in the cache.
         probes = probes[morton_order(probes.points)]
+        roughness = _roughness(evaluator, probes)
+        is_rough = roughness > NOISE_OF_A_SCAN or np.median(probes.facets) > COARSE_FACETS
+        spacing = DENSE if is_rough else SPARSE
+        sheets = _sheets(evaluator, probes, LEAST_SHEET * roughness)
+        rims = _rims(mesh) if is_cut else np.zeros((0, 3))
+        rims = np.concatenate([rims, probes.points[sheets < THIN * probes.facets]])
+        probes = replace(probes, facets=sheets)
         ladder = _Ladder(evaluator, probes.points, spacing)
         samples = _samples(probes)
         # From coarse to fine: the smoother surface tells the finer one where its planes are.
@@ -252,8 +269,7 @@ def choose_scales(
                 part(progress, done / len(LADDER), (done + 1) / len(LADDER)),
             )
         side = float(np.sqrt(2 * np.median(mesh.triangle_areas())))
-        near_rim = _near_rim(probes.points, mesh) if is_cut else np.zeros(0, np.intp)
-        choice = _choose(probes, ladder, samples, side, near_rim)
+        choice = _choose(probes, ladder, samples, side, _near(rims, probes.points))
         for index in range(EVERYWHERE + 1, len(LADDER)):
             ladder.measure(index, np.flatnonzero(choice.for_normal == index), silent)
     progress(Progress(1.0, "Choosing scales"))
@@ -262,9 +278,11 @@ def choose_scales(
 
 @dataclass(frozen=True, eq=False)
 class _Probes:
-    """Points (M, 3) of a mesh, the size (M,) of the facets there, and which are vertices (M,)."""
+    """Points (M, 3) of a mesh, its normals (M, 3) and the size (M,) of its facets there, and which
+    are vertices (M,)."""
 
     points: Array
+    normals: Array
     facets: Array
     is_vertex: NDArray[np.bool_]
 
@@ -272,7 +290,9 @@ class _Probes:
         return len(self.points)
 
     def __getitem__(self, rows: Rows) -> _Probes:
-        return _Probes(self.points[rows], self.facets[rows], self.is_vertex[rows])
+        return _Probes(
+            self.points[rows], self.normals[rows], self.facets[rows], self.is_vertex[rows]
+        )
 
     @cached_property
     def neighbours(self) -> tuple[Array, Rows]:
@@ -381,11 +401,10 @@ def _tensor(array: Array, evaluator: Evaluator) -> Tensor:
     return torch.as_tensor(array, dtype=torch.float32, device=evaluator.device)
 
 
-def _is_rough(evaluator: Evaluator, probes: _Probes) -> bool:
-    """Whether the surface needs the dense stencil."""
-    if np.median(probes.facets) > COARSE_FACETS:
-        return True
-    some = probes.points[probes.is_vertex][:1024]
+def _roughness(evaluator: Evaluator, probes: _Probes) -> float:
+    """Standard deviation of the mesh's vertices about the surface at `NOISE_SCALE`."""
+    vertices = probes.points[probes.is_vertex]
+    some = vertices[:: max(1, len(vertices) // ROUGHNESS_VERTICES)]
     at, across = _tensor(some, evaluator), _normals(evaluator, some, NOISE_SCALE)
     with torch.no_grad():
         jet = tangent_jet(
@@ -396,7 +415,33 @@ def _is_rough(evaluator: Evaluator, probes: _Probes) -> bool:
             tangent_stencil(SPARSE),
         )
     height, _, _ = _surface(jet)
-    return _spread(height) > NOISE_OF_A_SCAN
+    return _spread(height)
+
+
+def _sheets(evaluator: Evaluator, probes: _Probes, least: float) -> Array:
+    """Up to which length (M,) the shape is one sheet, about as far as its facets reach.
+
+    On a wall, beside a gap or a crease, there is another part of the surface within the size of a
+    facet. A disk that is as wide takes both in, and its answer fits neither: there it is better to
+    see the facets. Lengths below `least` are not told from noise.
+    """
+    sheets = np.minimum(probes.facets, least)
+    rows = np.flatnonzero(probes.facets > least)
+
+    def values(shift: Array) -> Array:
+        points = probes.points[rows] + shift[:, None] * probes.normals[rows]
+        return evaluator.field(_tensor(points, evaluator)).cpu().double().numpy()
+
+    for share in SHEETS:
+        length = share * probes.facets[rows]
+        middle = values(0 * length)
+        above, below = values(length) - middle, middle - values(-length)
+        # Both fall where the mesh's triangles are inside out.
+        steep = np.minimum(np.abs(above), np.abs(below)) > ONE_SHEET * length
+        is_one = steep & (above * below > 0)
+        sheets[rows[is_one]] = np.maximum(length[is_one], least)
+        rows = rows[~is_one]
+    return sheets
 
 
 def _samples(probes: _Probes) -> list[Rows]:
@@ -434,7 +479,7 @@ class _Choice:
 
 
 def _choose(
-    probes: _Probes, ladder: _Ladder, samples: list[Rows], side: float, near_rim: Rows
+    probes: _Probes, ladder: _Ladder, samples: list[Rows], side: float, graded: Rows
 ) -> _Choice:
     """Apply the rule to what was measured."""
     first_average = min(FIRST_AVERAGE * side, LARGEST_FIRST_AVERAGE)
@@ -463,10 +508,8 @@ def _choose(
     for_curvature = _last_valley(
         np.where(impossible, np.inf, bend_cost + BESIDE_CURVATURE * turn_cost)
     )
-    smallest = too_small.argmin(axis=0)[near_rim]
-    both = np.stack([for_normal[near_rim], for_curvature[near_rim]])
-    graded = np.maximum(_graded(probes.points[near_rim], both), smallest)
-    for_normal[near_rim], for_curvature[near_rim] = graded
+    both = _graded(probes.points[graded], np.stack([for_normal[graded], for_curvature[graded]]))
+    for_normal[graded], for_curvature[graded] = np.maximum(both, too_small.argmin(axis=0)[graded])
     return _Choice(
         for_normal,
         for_curvature,
@@ -479,13 +522,17 @@ def _choose(
     )
 
 
-def _near_rim(points: Array, mesh: TriangleMesh) -> Rows:
-    """Which of (M, 3) points are near the edges that only one triangle has."""
-    rim = np.unique(Rim.of(mesh.triangles).edges)
-    if len(rim) == 0:
-        return rim
-    distance, _ = cKDTree(mesh.vertices[rim]).query(
-        points, distance_upper_bound=RIM_REACH, workers=thread_count()
+def _rims(mesh: TriangleMesh) -> Array:
+    """The vertices (R, 3) at edges that only one triangle has."""
+    return mesh.vertices[np.unique(Rim.of(mesh.triangles).edges)]
+
+
+def _near(places: Array, points: Array) -> Rows:
+    """Which of (M, 3) points are near one of (R, 3) places."""
+    if len(places) == 0:
+        return np.zeros(0, np.intp)
+    distance, _ = cKDTree(places).query(
+        points, distance_upper_bound=GRADED_REACH, workers=thread_count()
     )
     return np.flatnonzero(np.isfinite(distance))
 
@@ -503,8 +550,8 @@ def _graded(points: Array, chosen: Rows) -> Rows:
         points, k=min(NEIGHBOURS, len(points)), workers=thread_count()
     )
     distance, near = (each.reshape(len(points), -1) for each in (distance, near))
-    for _ in range(RIM_ROUNDS):
-        scale = (scale[:, near] + RIM_SLOPE * distance).min(axis=2)
+    for _ in range(GRADED_ROUNDS):
+        scale = (scale[:, near] + GRADED_SLOPE * distance).min(axis=2)
     return np.searchsorted(STEPS, scale)
 
 
@@ -700,8 +747,14 @@ def _probes(mesh: TriangleMesh, count: int, random: np.random.Generator) -> _Pro
     for corner in mesh.triangles.T:
         np.maximum.at(largest, corner, facet)
     points, triangles = surface_samples(mesh, count - count // 2, random)
+    normals = np.nan_to_num(mesh.triangle_normals())
+    corners = mesh.triangles.ravel()
+    around = np.stack(
+        [np.bincount(corners, each.repeat(3), len(mesh.vertices)) for each in normals.T], axis=1
+    )
     return _Probes(
         np.concatenate([mesh.vertices[vertices], points]),
+        np.concatenate([_unit(around[vertices]), normals[triangles]]),
         np.concatenate([largest[vertices], facet[triangles]]),
         np.arange(len(vertices) + len(points)) < len(vertices),
     )
