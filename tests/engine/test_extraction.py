@@ -91,3 +91,16 @@ def test_an_eye_in_an_open_socket_has_a_clean_surface() -> None:
     # What is farther off rounds the crease.
     assert np.quantile(np.abs(off), 0.95) < 2e-3
     assert np.abs(off).max() < 0.06
+
+
+def test_walls_thinner_than_their_facets_stay_in_one_piece() -> None:
+    # A bowl of few faces: each is several times as long as the wall is thick.
+    angles = np.linspace(-np.pi / 2, 0.2, 5)
+    outside = np.column_stack([np.cos(angles), np.sin(angles)])
+    outside[0] = 0, -1
+    bowl = trimesh.creation.revolve(np.concatenate([outside, 0.92 * outside[::-1]]), sections=10)
+    field = fairfield.fit(fairfield.TriangleMesh(bowl.vertices, bowl.faces), preset="draft")
+    surface = fairfield.extract(field, resolution=96, scale="auto")
+    extracted = trimesh.Trimesh(surface.vertices, surface.triangles)
+    assert extracted.body_count == 1
+    assert extracted.volume == pytest.approx(bowl.volume, rel=0.02)
