@@ -749,9 +749,9 @@ def _probes(mesh: TriangleMesh, count: int, random: np.random.Generator) -> _Pro
     points, triangles = surface_samples(mesh, count - count // 2, random)
     normals = np.nan_to_num(mesh.triangle_normals())
     corners = mesh.triangles.ravel()
-    around = np.stack(
-        [np.bincount(corners, each.repeat(3), len(mesh.vertices)) for each in normals.T], axis=1
-    )
+    around = np.empty_like(mesh.vertices)
+    for axis, along in enumerate(normals.T):
+        around[:, axis] = np.bincount(corners, along.repeat(3), len(around))
     return _Probes(
         np.concatenate([mesh.vertices[vertices], points]),
         np.concatenate([_unit(around[vertices]), normals[triangles]]),
