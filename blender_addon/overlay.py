@@ -46,10 +46,10 @@ def color_mesh(mesh: bpy.types.Mesh, scene: bpy.types.Scene) -> bool:
 
 
 def recolor_scene(context: bpy.types.Context) -> None:
-    """Colour every mesh of the scene that has colours already, by the present settings."""
+    """Colour every mesh of the scene that was measured, by the present settings."""
     meshes = {each.data.session_uid: each.data for each in context.scene.objects if _takes(each)}
     for mesh in meshes.values():
-        if COLOR in mesh.attributes:
+        if any(name in mesh.attributes for name in QUANTITIES):
             color_mesh(mesh, context.scene)
 
 

@@ -162,7 +162,7 @@ def _read(blender_object: bpy.types.Object, depsgraph: bpy.types.Depsgraph, unit
         )
     placement = Placement.local()
     if units == "world":
-        placement = Placement(np.array(blender_object.matrix_world.to_3x3(), np.float64), units)
+        placement = Placement.in_world(blender_object.matrix_world)
     if placement.singular:
         raise SceneError(
             f"{name}: the object's scale is zero along an axis, so it has no volume in world "

@@ -7,6 +7,7 @@ is the only right way: curvature is then no multiple of its local value.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +37,17 @@ class Placement:
     def local(cls) -> Placement:
         """The placement for results in local units."""
         return cls(np.eye(3))
+
+    @classmethod
+    def in_world(cls, matrix_world: Sequence[Sequence[float]]) -> Placement:
+        """The placement for results in world units, of an object with this (4, 4) matrix."""
+        return cls(np.array(matrix_world, np.float64)[:3, :3], "world")
+
+    def is_of(self, matrix_world: Sequence[Sequence[float]]) -> bool:
+        """Whether an object with this (4, 4) matrix has this placement, in the same units."""
+        if self.units == "local":
+            return True
+        return bool((self.matrix == Placement.in_world(matrix_world).matrix).all())
 
     @property
     def is_local(self) -> bool:

@@ -36,6 +36,11 @@ LARGEST_DISTANCE = 0.1
 there; and of the farthest vertex beyond the mesh that the field was fitted to."""
 TOLERANCE = 0.05
 """A foot point is good enough when it misses the surface by less than this share of the scale."""
+FARTHEST_FOOT = 1.25
+"""How far it may be, in distances to the field's surface, with a scale besides: what is farther is
+some other part of the surface."""
+LEAST_GRADIENT = 0.05
+"""Where the gradient is shorter, the field is no distance, and curvature is not to be trusted."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,10 +162,12 @@ def _of_the_field(
         foot[missed] += 0.5 * _newton_step(jets[missed])
         steps = part(progress, *(0.95 + 0.05 * np.array([done, done + 1]) / MAX_STEPS))
         jets.replace(missed, measure(foot[missed], steps))
-    lost = ~(np.abs(jets.value) <= tolerance)
-    for table in (jets.value, jets.gradient, jets.hessian, foot):
-        table[lost] = np.nan
     distance = np.linalg.norm(start - foot, axis=1)
+    farthest = FARTHEST_FOOT * np.abs(field(start)) + first.scale
+    found = (np.abs(jets.value) <= tolerance) & (jets.gradient_norm >= LEAST_GRADIENT)
+    lost = ~(found & (distance <= farthest))
+    for table in (jets.value, jets.gradient, jets.hessian, foot, distance):
+        table[lost] = np.nan
     return SurfaceJets(
         jets.value,
         jets.gradient,

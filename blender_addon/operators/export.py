@@ -16,7 +16,9 @@ class ExportOperator(bpy.types.Operator):
     bl_idname = "fairfield.export"
     bl_label = "Export"
 
-    filepath: bpy.props.StringProperty(subtype="FILE_PATH")
+    filepath: bpy.props.StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE"})
+    # Blender keeps it from one export to the next.
+    last_folder: bpy.props.StringProperty(options={"HIDDEN"})
     check_existing: bpy.props.BoolProperty(default=True, options={"HIDDEN"})
     filter_glob: bpy.props.StringProperty(default="*.ply;*.glb", options={"HIDDEN"})
     file_format: bpy.props.EnumProperty(
@@ -37,6 +39,8 @@ class ExportOperator(bpy.types.Operator):
             return {"CANCELLED"}
         if not self.filepath:
             folder = Path(bpy.data.filepath).parent if bpy.data.filepath else Path.home()
+            if self.last_folder and Path(self.last_folder).is_dir():
+                folder = Path(self.last_folder)
             self.filepath = str(folder / bpy.path.clean_name(name))
         self.check(context)
         context.window_manager.fileselect_add(self)
@@ -63,6 +67,7 @@ class ExportOperator(bpy.types.Operator):
             objects = sources.selected_meshes(context)
             path = Path(bpy.path.abspath(_with_suffix(self.filepath, self.file_format)))
             exporting.export(context, objects, path, self.file_format)
+            self.last_folder = str(path.parent)
         except SceneError as problem:
             self.report({"ERROR"}, str(problem))
             return {"CANCELLED"}

@@ -253,7 +253,9 @@ def choose_scales(
         # Neighbours find each other's corners of the field in the cache.
         probes = probes[morton_order(probes.points)]
         roughness = _roughness(evaluator, probes)
-        is_rough = roughness > NOISE_OF_A_SCAN or np.median(probes.facets) > COARSE_FACETS
+        facets = np.median(probes.facets)
+        # On a model of flats only the vertices at its edges are rough.
+        is_rough = facets > COARSE_FACETS or (facets > 0 and roughness > NOISE_OF_A_SCAN)
         spacing = DENSE if is_rough else SPARSE
         sheets = _sheets(evaluator, probes, LEAST_SHEET * roughness)
         rims = _rims(mesh) if is_cut else np.zeros((0, 3))
@@ -655,14 +657,15 @@ def _map(
     points, probe = probes.points, np.arange(len(probes))
     lower = ladder.lower_heights[choice.for_normal, probe]
     height = lower + choice.normal_share * (ladder.heights[choice.for_normal, probe] - lower)
-    noise = _spread(height[probes.is_vertex])
+    scale = LADDER[choice.for_normal]
+    # On the flats of a model from CAD there are no vertices to ask, and those at edges stand out.
+    alone = _sparse(mesh_vertices, points, 2 * scale)
+    noise = _spread(height[probes.is_vertex & ~alone])
     # At folds and rims a vertex may be far from what is smooth there: it has little say.
     height = np.clip(height, -3 * noise, 3 * noise)
-    scale = LADDER[choice.for_normal]
     vertices = np.flatnonzero(probes.is_vertex)
     offset = _average_height(points, height, vertices, OFFSET_RADIUS * scale)
-    # On the flats of a model from CAD there are no vertices to ask, and those at edges stand out.
-    offset[_sparse(mesh_vertices, points, 2 * scale)] = 0
+    offset[alone] = 0
     return ScaleMap(
         *(
             np.ascontiguousarray(array, np.float32)
@@ -718,7 +721,9 @@ def _sparse(vertices: Array, points: Array, reach: Array) -> NDArray[np.bool_]:
 
 
 def _spread(heights: Array) -> float:
-    """Standard deviation, without what a few outliers add to it."""
+    """Standard deviation, without what a few outliers add to it; 0 of none."""
+    if len(heights) == 0:
+        return 0.0
     away = np.abs(heights - np.median(heights))
     return float(np.sqrt((np.minimum(away, 7 * np.median(away)) ** 2).mean()))
 
