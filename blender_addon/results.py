@@ -42,10 +42,10 @@ def write_smoothed(work: Work, scene: bpy.types.Scene) -> None:
             f"{source.name}: the mesh was changed meanwhile, so nothing is written; click Smooth "
             "again."
         )
-    if not any(source.placement.is_of(each.matrix_world) for each in _objects(source)):
+    if not any(source.placement.is_as_large(each.matrix_world) for each in _objects(source)):
         raise SceneError(
-            f"{source.name}: the object was turned or scaled meanwhile, so nothing is written; "
-            "click Smooth again."
+            f"{source.name}: the object was scaled meanwhile, so nothing is written; click Smooth "
+            "again."
         )
     attributes.write_quantities(mesh, smoothed.arrays, source.placement)
     overlay.color_mesh(mesh, scene)

@@ -43,11 +43,13 @@ class Placement:
         """The placement for results in world units, of an object with this (4, 4) matrix."""
         return cls(np.array(matrix_world, np.float64)[:3, :3], "world")
 
-    def is_of(self, matrix_world: Sequence[Sequence[float]]) -> bool:
-        """Whether an object with this (4, 4) matrix has this placement, in the same units."""
+    def is_as_large(self, matrix_world: Sequence[Sequence[float]]) -> bool:
+        """Whether results are right on an object with this (4, 4) matrix, though it was turned."""
         if self.units == "local":
             return True
-        return bool((self.matrix == Placement.in_world(matrix_world).matrix).all())
+        now = Placement.in_world(matrix_world).matrix
+        squares = self.matrix.T @ self.matrix
+        return bool(np.abs(now.T @ now - squares).max() <= EVEN * np.abs(squares).max())
 
     @property
     def is_local(self) -> bool:

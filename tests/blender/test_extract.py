@@ -64,6 +64,17 @@ def test_a_parented_and_constrained_source(scene, sphere):
     assert stands_like(made, ball)
 
 
+def test_an_extracted_mesh_is_colored_once_a_quantity_is_chosen_that_it_has(scene, sphere):
+    sphere()
+    scene.fairfield.quantity, scene.fairfield.resolution = "deviation", 32
+    bpy.ops.fairfield.extract()
+    mesh = bpy.data.objects["Sphere Fairfield"].data
+    assert "curvature_color" not in mesh.attributes
+    scene.fairfield.quantity = "mean_curvature"
+    assert mesh["fairfield_shown"]["quantity"] == "mean_curvature"
+    assert "curvature_color" in mesh.attributes
+
+
 def test_the_raw_surface_can_be_extracted(scene, sphere):
     sphere()
     scene.fairfield.smooth_surface, scene.fairfield.resolution = False, 32

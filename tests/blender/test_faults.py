@@ -228,6 +228,21 @@ def test_the_mesh_is_changed_during_a_fit(new_sphere, job):
     assert "was changed meanwhile" in job.session.messages[0]
 
 
+@pytest.mark.parametrize("units", ["local", "world"])
+def test_the_object_is_turned_and_scaled_during_a_fit(new_sphere, job, units):
+    ball = new_sphere
+    bpy.context.scene.fairfield.units = units
+    before = attribute_names(ball)
+    for change, told in (("rotation_euler", False), ("scale", units == "world")):
+        job.start("SMOOTH")
+        job.started()
+        setattr(ball, change, (0.5, 1.0, 2.0))
+        bpy.context.view_layer.update()
+        job.until(lambda: job.session.idle)
+        assert any("was scaled meanwhile" in each for each in job.session.messages) == told
+        assert "mean_curvature" in attribute_names(ball) - before
+
+
 def test_another_file_is_loaded_during_a_fit(new_sphere, job):
     job.start("SMOOTH")
     job.started()
