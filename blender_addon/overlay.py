@@ -24,8 +24,11 @@ SHOWN_KEY = "fairfield_shown"
 
 
 def is_on(screen: bpy.types.Screen | None) -> bool:
-    """Whether this screen shows the overlay."""
-    return screen is not None and BEFORE_KEY in screen
+    """Whether this screen shows the overlay: it was turned on, and no other shading chosen since."""
+    if screen is None or BEFORE_KEY not in screen:
+        return False
+    shadings = [space.shading for _, space in _viewports(screen)]
+    return any(each.type == "SOLID" and each.color_type == "VERTEX" for each in shadings)
 
 
 def color_mesh(mesh: bpy.types.Mesh, scene: bpy.types.Scene) -> bool:
