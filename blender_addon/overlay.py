@@ -24,7 +24,7 @@ SHOWN_KEY = "fairfield_shown"
 
 
 def is_on(screen: bpy.types.Screen | None) -> bool:
-    """Whether this screen shows the overlay: it was turned on, and no other shading chosen since."""
+    """Whether this screen shows the overlay: turned on, and no other shading chosen since."""
     if screen is None or BEFORE_KEY not in screen:
         return False
     shadings = [space.shading for _, space in _viewports(screen)]
