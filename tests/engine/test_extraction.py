@@ -104,3 +104,20 @@ def test_walls_thinner_than_their_facets_stay_in_one_piece() -> None:
     extracted = trimesh.Trimesh(surface.vertices, surface.triangles)
     assert extracted.body_count == 1
     assert extracted.volume == pytest.approx(bowl.volume, rel=0.02)
+
+
+def test_a_bevel_that_is_narrower_than_its_faces_are_long_keeps_its_shape() -> None:
+    radius, bevel = 1.0, 0.1
+    turn = np.linspace(0, np.pi / 2, 5)
+    corner = radius - bevel + bevel * np.column_stack([np.cos(turn), np.sin(turn)])
+    lower = corner[::-1] * [1, -1]
+    profile = np.concatenate([[(0, -radius)], lower, corner, [(0, radius)]])
+    rod = trimesh.creation.revolve(profile, sections=32)
+    field = fairfield.fit(fairfield.TriangleMesh(rod.vertices, rod.faces), preset="draft")
+    surface = fairfield.extract(field, resolution=96, scale="auto")
+    across = np.linalg.norm(surface.vertices[:, :2], axis=1)
+    beyond = np.column_stack([across, np.abs(surface.vertices[:, 2])]) - (radius - bevel)
+    outside = np.linalg.norm(np.maximum(beyond, 0), axis=1)
+    distance = outside + np.minimum(beyond.max(axis=1), 0) - bevel
+    # The faces cut off 0.005 of the round.
+    assert np.abs(distance).max() < 0.007

@@ -81,6 +81,8 @@ QUADRIC, QUARTIC = 1.0, 1.6
 taken, and from which on the quartic."""
 FACET_SHARE = 0.9
 """The smallest scale considered, as a share of the size of the facets."""
+MOST_TURN = 0.5
+"""Radians that the surface may turn within the size of a facet, by the edge that turns it most."""
 BENT_DEGREES = (1.0, 45.0)
 """Angles between two triangles that stand for a curved surface: below they are one flat, above a
 crease."""
@@ -770,7 +772,8 @@ def facet_sizes(mesh: TriangleMesh) -> Array:
 
     The height over an edge is what a facet replaces by a chord; of the two that meet there the
     lower one counts, since beside a rounding there may lie a flat. Edges where the surface does
-    not bend, as inside a flat, or bends sharply, as at a crease, do not count.
+    not bend, as inside a flat, or bends sharply, as at a crease, do not count. A facet that is long
+    beside a narrow rounding is no longer than its turn across allows: it would be smeared else.
     """
     normals = np.nan_to_num(mesh.triangle_normals())
     areas = mesh.triangle_areas()
@@ -781,10 +784,12 @@ def facet_sizes(mesh: TriangleMesh) -> Array:
     smallest, largest = np.cos(np.radians(BENT_DEGREES))
     bent = (cosine < smallest) & (cosine > largest)
     height = 2 * np.minimum(areas[first], areas[second]) / np.maximum(length, 1e-12)
-    sizes = np.zeros(len(mesh.triangles))
-    for side in (first, second):
-        np.maximum.at(sizes, side[bent], height[bent])
-    return sizes
+    turn = np.arccos(np.clip(cosine[bent], -1, 1)) / np.maximum(height[bent], 1e-12)
+    sizes, turns = np.zeros((2, len(mesh.triangles)))
+    for side in (first[bent], second[bent]):
+        np.maximum.at(sizes, side, height[bent])
+        np.maximum.at(turns, side, turn)
+    return np.minimum(sizes, MOST_TURN / np.maximum(turns, 1e-12))
 
 
 def _unit(vectors: Array) -> Array:
