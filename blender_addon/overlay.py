@@ -52,19 +52,21 @@ def recolor_scene(context: bpy.types.Context) -> None:
     """Colour every mesh of the scene that was measured, by the present settings."""
     meshes = {each.data.session_uid: each.data for each in context.scene.objects if _takes(each)}
     for mesh in meshes.values():
-        if any(name in mesh.attributes for name in QUANTITIES):
-            color_mesh(mesh, context.scene)
+        color_mesh(mesh, context.scene)
 
 
 def turn_on(window_manager: bpy.types.WindowManager) -> None:
     """Show vertex colours in the solid viewports of every open screen."""
     for screen in _screens(window_manager):
-        before = {}
+        was_on = is_on(screen)
+        before = json.loads(screen.get(BEFORE_KEY, "{}"))
         for index, space in _viewports(screen):
-            before[str(index)] = [space.shading.type, space.shading.color_type]
+            # Another shading may have been chosen since; the solid one's colours are the overlay's.
+            _, color = before.get(str(index), [None, space.shading.color_type])
+            before[str(index)] = [space.shading.type, color]
             space.shading.type = "SOLID"
             space.shading.color_type = "VERTEX"
-        if BEFORE_KEY not in screen:
+        if not was_on:
             screen[BEFORE_KEY] = json.dumps(before)
         screen.pop(UNDONE_KEY, None)
 
@@ -78,13 +80,15 @@ def turn_off(window_manager: bpy.types.WindowManager) -> None:
         del screen[BEFORE_KEY]
         for index, space in _viewports(screen):
             shading, color = before.get(str(index), ["SOLID", "MATERIAL"])
+            # The type of colour is that of solid shading; another shading was chosen since.
             space.shading.color_type = color
-            space.shading.type = shading
+            if space.shading.type == "SOLID":
+                space.shading.type = shading
 
 
 def turn_off_if_nothing_is_colored(context: bpy.types.Context) -> None:
     """After an undo: do not leave viewports showing colours that are gone."""
-    shown = [screen for screen in _screens(context.window_manager) if is_on(screen)]
+    shown = [screen for screen in _screens(context.window_manager) if BEFORE_KEY in screen]
     if not shown or _something_is_colored():
         return
     turn_off(context.window_manager)

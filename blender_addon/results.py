@@ -28,7 +28,8 @@ def write_smoothed(work: Work, scene: bpy.types.Scene) -> None:
     Raises
     ------
     SceneError
-        If the mesh is gone or was changed; then nothing is written.
+        If the mesh is gone or was changed, or an object with it was scaled; then nothing is
+        written.
     """
     source, smoothed = work.source, work.job.smoothed
     assert smoothed is not None
@@ -42,11 +43,7 @@ def write_smoothed(work: Work, scene: bpy.types.Scene) -> None:
             f"{source.name}: the mesh was changed meanwhile, so nothing is written; click Smooth "
             "again."
         )
-    if not any(source.placement.is_as_large(each.matrix_world) for each in _objects(source)):
-        raise SceneError(
-            f"{source.name}: the object was scaled meanwhile, so nothing is written; click Smooth "
-            "again."
-        )
+    _refuse_other_sizes(source, [each for each in _objects(source) if each.data == mesh], "Smooth")
     attributes.write_quantities(mesh, smoothed.arrays, source.placement)
     overlay.color_mesh(mesh, scene)
 
@@ -57,7 +54,7 @@ def add_extracted(work: Work, context: bpy.types.Context) -> list[bpy.types.Obje
     Raises
     ------
     SceneError
-        If the objects are gone.
+        If the objects are gone, or one was scaled.
     """
     source, extracted = work.source, work.job.extracted
     assert extracted is not None
@@ -66,6 +63,7 @@ def add_extracted(work: Work, context: bpy.types.Context) -> list[bpy.types.Obje
         raise SceneError(
             f"{source.name}: the object was deleted meanwhile, so its result is dropped."
         )
+    _refuse_other_sizes(source, originals, "Extract")
     placement = source.placement
     mesh = new_mesh(
         originals[0].name + EXTRACTED_SUFFIX,
@@ -121,6 +119,15 @@ def link_beside(
 def _objects(source: Source) -> list[bpy.types.Object]:
     found = (sources.find_object(uid) for uid in source.objects)
     return [each for each in found if each is not None]
+
+
+def _refuse_other_sizes(source: Source, users: list[bpy.types.Object], button: str) -> None:
+    """Values in world units are those of the size that the objects had at the click."""
+    if not all(source.placement.is_as_large(each.matrix_world) for each in users):
+        raise SceneError(
+            f"{source.name}: the object was scaled meanwhile, so nothing is written; click "
+            f"{button} again."
+        )
 
 
 def _place_beside(

@@ -44,12 +44,13 @@ class Placement:
         return cls(np.array(matrix_world, np.float64)[:3, :3], "world")
 
     def is_as_large(self, matrix_world: Sequence[Sequence[float]]) -> bool:
-        """Whether results are right on an object with this (4, 4) matrix, though it was turned."""
+        """Whether results are right on an object with this (4, 4) matrix: turned, or mirrored."""
         if self.units == "local":
             return True
         now = Placement.in_world(matrix_world).matrix
         squares = self.matrix.T @ self.matrix
-        return bool(np.abs(now.T @ now - squares).max() <= EVEN * np.abs(squares).max())
+        lengths = np.sqrt(np.diagonal(squares))
+        return bool((np.abs(now.T @ now - squares) <= EVEN * np.outer(lengths, lengths)).all())
 
     @property
     def is_local(self) -> bool:

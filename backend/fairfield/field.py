@@ -53,8 +53,8 @@ class FitReport:
     near_surface_error
         Mean |f - d| over surface samples displaced by N(0, 0.01 half-extent), in half-extents.
     noise
-        Standard deviation of the mesh's vertices from the surface smoothed at automatic scale, in
-        half-extents.
+        Standard deviation of the mesh's vertices, but for those without others around, from the
+        surface smoothed at automatic scale, in half-extents.
     seconds
         By stage, in order.
     vertices, triangles

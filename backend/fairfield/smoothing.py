@@ -150,7 +150,8 @@ def _of_the_field(
 
     first = measure(start, part(progress, 0.0, 0.5))
     foot = start + _newton_step(first)
-    tolerance = TOLERANCE * np.where(first.scale > 0, first.scale, 0.01 * field.normalization.unit)
+    reach = np.where(first.scale > 0, first.scale, 0.01 * field.normalization.unit)
+    tolerance = TOLERANCE * reach
     jets = _moved_to_the_surface(first)
     away = np.flatnonzero(~(np.abs(first.value) <= tolerance))
     jets.replace(away, measure(foot[away], part(progress, 0.5, 0.95)))
@@ -163,9 +164,8 @@ def _of_the_field(
         steps = part(progress, *(0.95 + 0.05 * np.array([done, done + 1]) / MAX_STEPS))
         jets.replace(missed, measure(foot[missed], steps))
     distance = np.linalg.norm(start - foot, axis=1)
-    farthest = FARTHEST_FOOT * np.abs(field(start)) + first.scale
     found = (np.abs(jets.value) <= tolerance) & (jets.gradient_norm >= LEAST_GRADIENT)
-    lost = ~(found & (distance <= farthest))
+    lost = ~(found & (distance <= FARTHEST_FOOT * np.abs(field(start)) + reach))
     for table in (jets.value, jets.gradient, jets.hessian, foot, distance):
         table[lost] = np.nan
     return SurfaceJets(

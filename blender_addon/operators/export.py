@@ -17,8 +17,9 @@ class ExportOperator(bpy.types.Operator):
     bl_label = "Export"
 
     filepath: bpy.props.StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE"})
-    # Blender keeps it from one export to the next.
+    # Blender keeps these from one export to the next.
     last_folder: bpy.props.StringProperty(options={"HIDDEN"})
+    last_blend: bpy.props.StringProperty(options={"HIDDEN"})
     check_existing: bpy.props.BoolProperty(default=True, options={"HIDDEN"})
     filter_glob: bpy.props.StringProperty(default="*.ply;*.glb", options={"HIDDEN"})
     file_format: bpy.props.EnumProperty(
@@ -39,7 +40,7 @@ class ExportOperator(bpy.types.Operator):
             return {"CANCELLED"}
         if not self.filepath:
             folder = Path(bpy.data.filepath).parent if bpy.data.filepath else Path.home()
-            if self.last_folder and Path(self.last_folder).is_dir():
+            if self.last_blend == bpy.data.filepath and Path(self.last_folder or " ").is_dir():
                 folder = Path(self.last_folder)
             self.filepath = str(folder / bpy.path.clean_name(name))
         self.check(context)
@@ -67,7 +68,7 @@ class ExportOperator(bpy.types.Operator):
             objects = sources.selected_meshes(context)
             path = Path(bpy.path.abspath(_with_suffix(self.filepath, self.file_format)))
             exporting.export(context, objects, path, self.file_format)
-            self.last_folder = str(path.parent)
+            self.last_folder, self.last_blend = str(path.parent), bpy.data.filepath
         except SceneError as problem:
             self.report({"ERROR"}, str(problem))
             return {"CANCELLED"}

@@ -121,3 +121,6 @@ def test_a_bevel_that_is_narrower_than_its_faces_are_long_keeps_its_shape() -> N
     distance = outside + np.minimum(beyond.max(axis=1), 0) - bevel
     # The faces cut off 0.005 of the round.
     assert np.abs(distance).max() < 0.007
+    extracted = trimesh.Trimesh(surface.vertices, surface.triangles)
+    assert extracted.body_count == 1
+    assert extracted.volume == pytest.approx(rod.volume, rel=0.02)

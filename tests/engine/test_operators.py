@@ -122,6 +122,16 @@ def test_every_operator_answers_row_by_row(sphere_field: fairfield.Field, operat
     assert np.median(angles_in_degrees(jets.normals, directions)[answered]) < 15
 
 
+def test_foot_points_of_noise_are_found_without_a_scale() -> None:
+    # Where noise makes the field flat, a step overshoots; it is short all the same.
+    directions, triangles = icosphere(subdivisions=4)
+    radii = 1 + 0.02 * np.random.default_rng(0).standard_normal((len(directions), 1))
+    mesh = fairfield.TriangleMesh(directions * radii, triangles)
+    field = fairfield.fit(mesh, preset="draft")
+    feet = fairfield.smooth(field, mesh.vertices, operator="autodiff")
+    assert feet.unanswered < 0.01 * len(directions)
+
+
 def test_a_point_too_far_to_be_measured_has_no_answer(sphere_field: fairfield.Field) -> None:
     points = np.array([SPHERE_CENTER + [0, 0, 3.0], [0, 1e210, 0]])
     jets = fairfield.smooth(sphere_field, points)

@@ -10,7 +10,7 @@ noise of scans and of hash grids alike.
 A change measured at one point is itself noisy: squared changes are averaged over as much surface as
 the neighbourhood covers, on probes spread over the mesh. Below the size of its own facets a mesh is
 flat whatever the shape it stands for; there no scale is considered, unless the facets meet at a
-crease.
+crease, or something is narrower than they are: a wall, a gap, a bevel.
 
 The degree is chosen likewise: where a quadric over the same disk differs from the quartic by no
 more than the error that is to be expected anyway, the surface bends as evenly as a flat, a cylinder
@@ -26,6 +26,7 @@ from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import NamedTuple
 
+import igl
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -62,16 +63,16 @@ AHEAD_OF_NORMAL, AHEAD_OF_CURVATURE = 0.5, 1.0
 """Weight of the change to the next larger scale beside that from the next smaller one. The noise of
 second derivatives falls faster, so of theirs the smaller one tells less."""
 BESIDE_NORMAL, BESIDE_CURVATURE = 0.1, 0.3
-"""Exponent of the other quantity's change in the cost of each: it steadies it."""
+"""Weight of the other quantity's logarithmic change in the cost of each: it steadies it."""
 DEEPER = 20.0
 """How many times smaller the cost at a smaller scale must be to be preferred to a later minimum."""
 FIRST_AVERAGE = 2.0
 """The scale, in sides of the mesh's triangles, at which most of a scan's noise is averaged away."""
 LARGEST_FIRST_AVERAGE = 0.06
 MORE_DEPARTURE, TYPICAL_DEPARTURE, LEAST_DEPARTURE = 1.1, 0.05, 2e-4
-"""At larger scales the smoothed surface may depart from the raw one by so many times what it does
-there on the same probes, by so many times what it does there in the middle of all, and by so much
-(in the cube): more is no noise but features that are lost."""
+"""At scales beyond the first average the smoothed surface may depart from the raw one by so many
+times what it does at the first average on the same probes, by so many times what it does so in the
+middle of all, and by so much (in the cube): more is no noise but features that are lost."""
 NEGLIGIBLE_TURN = np.radians(0.0005)
 NEGLIGIBLE_BEND = 0.0005
 """Changes of the normal (radians) and, relatively, of curvature that are not worth more
@@ -91,7 +92,7 @@ SPARSE, DENSE = 0.72, 0.33
 NOISE_OF_A_SCAN = 3e-4
 """Noise (in the cube) above which the dense stencil pays."""
 NOISE_SCALE = 0.04
-"""Where that is first judged."""
+"""Where that is judged; stencils at less than half of it are sparse anyway."""
 ROUGHNESS_VERTICES = 1 << 10
 """By about how many vertices."""
 ONE_SHEET = 0.7
@@ -99,7 +100,7 @@ ONE_SHEET = 0.7
 SHEETS = 2.0 ** (-np.arange(7) / 2)
 """Lengths, in sizes of a facet, over which that is looked for."""
 LEAST_SHEET = 4.0
-"""Lengths, in the mesh's roughness, over which noise tells nothing of that."""
+"""Lengths of fewer times the mesh's roughness are not told from noise."""
 THIN = 0.7
 """Share of a facet's size that the shape is thick or wide, below which it is thin there."""
 COARSE_FACETS = 0.025
@@ -141,7 +142,8 @@ class ScaleMap:
         nearest point of a mesh nearer than the surface, and facets cut corners: the vertices know
         better where the surface runs.
     noise
-        (1,) standard deviation of the mesh's vertices from the smoothed surface.
+        (1,) standard deviation from the smoothed surface of those of the mesh's vertices that have
+        others around; 0 where none has.
     spacing
         (1,) of the samples of the stencil that this surface needs, in units of the scale.
     """
@@ -256,12 +258,12 @@ def choose_scales(
         probes = probes[morton_order(probes.points)]
         roughness = _roughness(evaluator, probes)
         facets = np.median(probes.facets)
-        # On a model of flats only the vertices at its edges are rough.
+        # On flats and steps only the vertices at edges are rough, and no average helps.
         is_rough = facets > COARSE_FACETS or (facets > 0 and roughness > NOISE_OF_A_SCAN)
         spacing = DENSE if is_rough else SPARSE
         sheets = _sheets(evaluator, probes, LEAST_SHEET * roughness)
-        rims = _rims(mesh) if is_cut else np.zeros((0, 3))
-        rims = np.concatenate([rims, probes.points[sheets < THIN * probes.facets]])
+        narrow = _rims(mesh) if is_cut else np.zeros((0, 3))
+        narrow = np.concatenate([narrow, probes.points[sheets < THIN * probes.facets]])
         probes = replace(probes, facets=sheets)
         ladder = _Ladder(evaluator, probes.points, spacing)
         samples = _samples(probes)
@@ -273,7 +275,7 @@ def choose_scales(
                 part(progress, done / len(LADDER), (done + 1) / len(LADDER)),
             )
         side = float(np.sqrt(2 * np.median(mesh.triangle_areas())))
-        choice = _choose(probes, ladder, samples, side, _near(rims, probes.points))
+        choice = _choose(probes, ladder, samples, side, _near(narrow, probes.points))
         for index in range(EVERYWHERE + 1, len(LADDER)):
             ladder.measure(index, np.flatnonzero(choice.for_normal == index), silent)
     progress(Progress(1.0, "Choosing scales"))
@@ -282,8 +284,8 @@ def choose_scales(
 
 @dataclass(frozen=True, eq=False)
 class _Probes:
-    """Points (M, 3) of a mesh, its normals (M, 3) and the size (M,) of its facets there, and which
-    are vertices (M,)."""
+    """Points (M, 3) of a mesh, its normals (M, 3) and the size (M,) of its facets there, or of what
+    is narrower than they are, and which are vertices (M,)."""
 
     points: Array
     normals: Array
@@ -423,28 +425,29 @@ def _roughness(evaluator: Evaluator, probes: _Probes) -> float:
 
 
 def _sheets(evaluator: Evaluator, probes: _Probes, least: float) -> Array:
-    """Up to which length (M,) the shape is one sheet, about as far as its facets reach.
+    """Size (M,) of the facets or, where it is less, the length up to which the shape is one sheet.
 
     On a wall, beside a gap or a crease, there is another part of the surface within the size of a
-    facet. A disk that is as wide takes both in, and its answer fits neither: there it is better to
-    see the facets. Lengths below `least` are not told from noise.
+    facet. A disk that is as wide takes both in, and its answer fits neither. Lengths below `least`
+    are not told from noise: that is the answer where no length tried is one sheet's.
     """
-    sheets = np.minimum(probes.facets, least)
-    rows = np.flatnonzero(probes.facets > least)
+    is_known = probes.normals.any(axis=1)
+    sheets = np.where(is_known, np.minimum(probes.facets, least), probes.facets)
+    rows = np.flatnonzero(is_known & (probes.facets > least))
 
     def values(shift: Array) -> Array:
         points = probes.points[rows] + shift[:, None] * probes.normals[rows]
         return evaluator.field(_tensor(points, evaluator)).cpu().double().numpy()
 
+    middle = values(np.zeros(len(rows)))
     for share in SHEETS:
         length = share * probes.facets[rows]
-        middle = values(0 * length)
         above, below = values(length) - middle, middle - values(-length)
         # Both fall where the mesh's triangles are inside out.
         steep = np.minimum(np.abs(above), np.abs(below)) > ONE_SHEET * length
         is_one = steep & (above * below > 0)
         sheets[rows[is_one]] = np.maximum(length[is_one], least)
-        rows = rows[~is_one]
+        rows, middle = rows[~is_one], middle[~is_one]
     return sheets
 
 
@@ -545,7 +548,7 @@ def _graded(points: Array, chosen: Rows) -> Rows:
     """Places on the ladder (2, M) that are no larger than those around allow.
 
     Parts that meet make a crease, as a lid and an eye do. Its changes hide how small a scale the
-    surface beside it needs; and where scales jump the surface is ragged.
+    surface beside it needs; and where scales jump, as beside a thin wall, the surface is ragged.
     """
     if len(points) == 0:
         return chosen
@@ -618,7 +621,8 @@ def _averages(probes: _Probes, ladder: _Ladder, samples: list[Rows], reference: 
                 ladder.turns_of_degree[index + 1],
                 ladder.bends_of_degree[index + 1],
                 ladder.heights[index + 1] ** 2,
-                # Where facets are larger than the reference, nothing is known to be usual.
+                # Where facets are larger than the reference what it departs there is not known,
+                # and any departure counts as usual.
                 np.where(ladder.measured[reference], usual, ladder.heights[index + 1] ** 2),
             ],
             axis=1,
@@ -692,7 +696,9 @@ def _last_valley(cost: Array) -> NDArray[np.intp]:
     """The largest scale (M,) at which a cost (scales, M) has a minimum about as deep as any.
 
     Costs are logarithms. The field is smooth below the cells of its base, too, so between the
-    smallest scales little changes, whatever its error: hence not simply the deepest.
+    smallest scales little changes, whatever its error: hence not simply the deepest. But the last
+    of the ladder must be that. The last before those that would lose features is none such: down to
+    it what was smoothed away was noise.
     """
     beyond = np.full((1, cost.shape[1]), np.inf)
     smaller, larger = np.vstack([beyond, cost[:-1]]), np.vstack([cost[1:], beyond])
@@ -754,14 +760,15 @@ def _probes(mesh: TriangleMesh, count: int, random: np.random.Generator) -> _Pro
     for corner in mesh.triangles.T:
         np.maximum.at(largest, corner, facet)
     points, triangles = surface_samples(mesh, count - count // 2, random)
-    normals = np.nan_to_num(mesh.triangle_normals())
-    corners = mesh.triangles.ravel()
-    around = np.empty_like(mesh.vertices)
-    for axis, along in enumerate(normals.T):
-        around[:, axis] = np.bincount(corners, along.repeat(3), len(around))
+    around = igl.per_vertex_normals(
+        mesh.vertices,
+        mesh.triangles.astype(np.int64),
+        igl.PER_VERTEX_NORMALS_WEIGHTING_TYPE_ANGLE,
+    )
+    normals = np.concatenate([around[vertices], mesh.triangle_normals()[triangles]])
     return _Probes(
         np.concatenate([mesh.vertices[vertices], points]),
-        np.concatenate([_unit(around[vertices]), normals[triangles]]),
+        np.nan_to_num(normals),
         np.concatenate([largest[vertices], facet[triangles]]),
         np.arange(len(vertices) + len(points)) < len(vertices),
     )
@@ -784,12 +791,12 @@ def facet_sizes(mesh: TriangleMesh) -> Array:
     smallest, largest = np.cos(np.radians(BENT_DEGREES))
     bent = (cosine < smallest) & (cosine > largest)
     height = 2 * np.minimum(areas[first], areas[second]) / np.maximum(length, 1e-12)
-    turn = np.arccos(np.clip(cosine[bent], -1, 1)) / np.maximum(height[bent], 1e-12)
-    sizes, turns = np.zeros((2, len(mesh.triangles)))
+    rate = np.arccos(np.clip(cosine[bent], -1, 1)) / np.maximum(height[bent], 1e-12)
+    sizes, rates = np.zeros((2, len(mesh.triangles)))
     for side in (first[bent], second[bent]):
         np.maximum.at(sizes, side, height[bent])
-        np.maximum.at(turns, side, turn)
-    return np.minimum(sizes, MOST_TURN / np.maximum(turns, 1e-12))
+        np.maximum.at(rates, side, rate)
+    return np.minimum(sizes, MOST_TURN / np.maximum(rates, 1e-12))
 
 
 def _unit(vectors: Array) -> Array:
