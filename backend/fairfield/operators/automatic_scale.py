@@ -99,7 +99,7 @@ ONE_SHEET = 0.7
 """Rise of the field, for each length along the normal, that tells that no other part is near."""
 SHEETS = 2.0 ** (-np.arange(7) / 2)
 """Lengths, in sizes of a facet, over which that is looked for."""
-LEAST_SHEET = 4.0
+LEAST_SHEET = 5.0
 """Lengths of fewer times the mesh's roughness are not told from noise."""
 THIN = 0.7
 """Share of a facet's size that the shape is thick or wide, below which it is thin there."""
