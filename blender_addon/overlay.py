@@ -58,16 +58,11 @@ def recolor_scene(context: bpy.types.Context) -> None:
 def turn_on(window_manager: bpy.types.WindowManager) -> None:
     """Show vertex colours in the solid viewports of every open screen."""
     for screen in _screens(window_manager):
-        was_on = is_on(screen)
-        before = json.loads(screen.get(BEFORE_KEY, "{}"))
-        for index, space in _viewports(screen):
-            # Another shading may have been chosen since; the solid one's colours are the overlay's.
-            _, color = before.get(str(index), [None, space.shading.color_type])
-            before[str(index)] = [space.shading.type, color]
+        if not is_on(screen):
+            _remember_shading(screen)
+        for _, space in _viewports(screen):
             space.shading.type = "SOLID"
             space.shading.color_type = "VERTEX"
-        if not was_on:
-            screen[BEFORE_KEY] = json.dumps(before)
         screen.pop(UNDONE_KEY, None)
 
 
@@ -105,6 +100,15 @@ def turn_on_if_colors_came_back(context: bpy.types.Context) -> None:
 
 def _something_is_colored() -> bool:
     return any(COLOR in mesh.attributes for mesh in bpy.data.meshes)
+
+
+def _remember_shading(screen: bpy.types.Screen) -> None:
+    before = json.loads(screen.get(BEFORE_KEY, "{}"))
+    for index, space in _viewports(screen):
+        # Where another shading was chosen since, the solid one's colours are still the overlay's.
+        _, color = before.get(str(index), [None, space.shading.color_type])
+        before[str(index)] = [space.shading.type, color]
+    screen[BEFORE_KEY] = json.dumps(before)
 
 
 def _takes(owner: bpy.types.Object) -> bool:

@@ -40,8 +40,9 @@ class ExportOperator(bpy.types.Operator):
             return {"CANCELLED"}
         if not self.filepath:
             folder = Path(bpy.data.filepath).parent if bpy.data.filepath else Path.home()
-            if self.last_blend == bpy.data.filepath and Path(self.last_folder or " ").is_dir():
-                folder = Path(self.last_folder)
+            last = self.last_folder if self.last_blend == bpy.data.filepath else ""
+            if last and Path(last).is_dir():
+                folder = Path(last)
             self.filepath = str(folder / bpy.path.clean_name(name))
         self.check(context)
         context.window_manager.fileselect_add(self)

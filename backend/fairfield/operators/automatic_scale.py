@@ -765,10 +765,10 @@ def _probes(mesh: TriangleMesh, count: int, random: np.random.Generator) -> _Pro
         mesh.triangles.astype(np.int64),
         igl.PER_VERTEX_NORMALS_WEIGHTING_TYPE_ANGLE,
     )
-    normals = np.concatenate([around[vertices], mesh.triangle_normals()[triangles]])
+    sampled = TriangleMesh(mesh.vertices, mesh.triangles[triangles])
     return _Probes(
         np.concatenate([mesh.vertices[vertices], points]),
-        np.nan_to_num(normals),
+        np.nan_to_num(np.concatenate([around[vertices], sampled.triangle_normals()])),
         np.concatenate([largest[vertices], facet[triangles]]),
         np.arange(len(vertices) + len(points)) < len(vertices),
     )
