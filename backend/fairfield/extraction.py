@@ -16,7 +16,7 @@ from .open_sheet import cut_off
 from .operators.differentiation import Scale, differentiate, smoothed_values
 from .progress import Progress, ProgressCallback, part, silent
 from .smoothing import smooth
-from .surface_patches import SurfacePatches, surface_patches
+from .surface_patches import SurfacePatches, jets_of_answers, surface_patches
 
 if TYPE_CHECKING:
     from .field import Field
@@ -143,7 +143,7 @@ def _on_smoothed_surface(
         gradient = answers.gradient[shared]
         way = answers.distance[shared] / np.linalg.norm(gradient, axis=1)
         vertices[shared] = place.from_cube(cube[shared] - way[:, None] * gradient)
-        jets.replace(shared, answers.jets(shared, place.unit))
+        jets.replace(shared, jets_of_answers(answers, shared, place.unit))
         jets.value[shared] = 0
     rows = np.flatnonzero(alone)
     found = smooth(
@@ -151,6 +151,7 @@ def _on_smoothed_surface(
         vertices[rows],
         scale=scale,
         scale_factor=scale_factor,
+        operator="polynomial",
         progress=part(progress, 0.7, 1.0),
     )
     # A vertex whose way is longer than a cell found another part of the surface, or none: it stays
@@ -247,9 +248,43 @@ def _smooth_band(
         volume[tuple(band[answered].T)] = values[answered]
     rest = band[~answered]
     rest = rest[np.abs(volume[tuple(rest.T)]) < noise + MARGIN * cell]
-    points = field.normalization.from_cube(rest * cell - 1)
-    values = smoothed_values(field, points, scale, scale_factor, part(progress, 0.5, 1.0))
-    volume[tuple(rest.T)] = values / field.normalization.unit
+    _ask_along_the_surface(field, volume, rest, scale, scale_factor, part(progress, 0.5, 1.0))
+
+
+def _ask_along_the_surface(
+    field: Field,
+    volume: NDArray[np.float32],
+    nodes: NDArray[np.int64],
+    scale: Scale,
+    scale_factor: float,
+    progress: ProgressCallback,
+) -> None:
+    """Replace the values at those of (N, 3) nodes whose edges the smoothed surface crosses.
+
+    Of most, which lie farther from it, the sign is all that is needed. So nodes with a neighbour of
+    the other sign are asked, then those that have one by what the others turned out to be.
+    """
+    values, size = volume.reshape(-1), len(volume)
+    cell = 2 / (size - 1)
+    raw = np.ravel_multi_index(tuple(nodes.T), volume.shape)
+    steps = np.array([size**2, size, 1])
+    while True:
+        # At the cube's faces some neighbour is another node, which may be asked in vain.
+        ends = [values.take(raw + step, mode="clip") < 0 for step in (*steps, *-steps)]
+        crossed = (np.array(ends) != (values[raw] < 0)).any(axis=0)
+        asked, raw = raw[crossed], raw[~crossed]
+        if len(asked) == 0:
+            return
+        points = np.stack(np.unravel_index(asked, volume.shape), axis=1) * cell - 1
+        told = smoothed_values(
+            field,
+            field.normalization.from_cube(points),
+            scale,
+            scale_factor,
+            part(progress, 0.0, 0.5),
+        )
+        values[asked] = told / field.normalization.unit
+        progress = part(progress, 0.5, 1.0)
 
 
 def _narrow_band(field: Field, resolution: int, progress: ProgressCallback) -> NDArray[np.float32]:

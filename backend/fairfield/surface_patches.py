@@ -17,8 +17,6 @@ spacing, there is no answer: there the operator itself is to be asked.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,12 +25,18 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from .evaluation import Evaluator
+from .fused import (
+    fused_blend,
+    fused_jets_in_middles,
+    fused_sums_at_nodes,
+    reason_not_compiled,
+)
+from .fused.layout import ENOUGH, BlendedJets, BlendedPatches, PatchArrays
 from .jets import Jets
 from .operators.differentiation import Scale, differentiate, scales, surface_offset
-from .operators.polynomial import derivative_matrix, monomial_exponents, monomials
-from .operators.tangent import DEGREE, LEAST_RISE, TangentPatch, tangent_patch
+from .operators.tangent import LEAST_RISE, TangentPatch, tangent_patch
 from .progress import Progress, ProgressCallback, part, silent
-from .threads import one_torch_thread, run_shares, thread_count
+from .threads import run_shares, share_bounds, thread_count
 
 if TYPE_CHECKING:
     from .field import Field
@@ -44,78 +48,32 @@ SPACING = 0.36
 """Of the places, in scales."""
 SHARED_SPACING = 0.55
 """Of the places that given points share."""
-LEAST_SHARED = 2.0
+LEAST_SHARED = 1.2
 """Points to a place that make them worth it."""
 WIDEST_SPACING = 0.55
 """What it may be, in scales, where it would be smaller than what is asked for."""
 REACH = 1.2
 """Radius within which a patch counts, in spacings."""
-ENOUGH = 0.4
-"""Least sum of weights, of which one is 1 in the middle of a patch."""
-AGREEING = 0.95
-"""Least length of the mean of the patches' normals."""
-DISAGREEING = 0.02
-"""Largest standard deviation of their distances, in scales."""
 NOISE_SHARE = 1.0
-"""What they may differ by besides, in standard deviations of the mesh's noise."""
+"""What patches may differ by, in standard deviations of the mesh's noise, beside what they may
+without noise."""
 DISAGREEING_IN_CELLS = 0.5
-"""The same between second-order parts at nodes of a lattice, in its cells."""
+"""That without noise between second-order parts at nodes of a lattice, as a standard deviation in
+its cells."""
 OFF_SURFACE = 0.05
 """A place farther from the smoothed surface than this share of its scale is moved there."""
 SAME_NORMAL = np.radians(0.2)
 """By how much less a disk need not be turned for second derivatives."""
-STEEP, TOO_STEEP = 0.5, 0.75
-"""Squared slope of a distance along its disk, from which on a patch counts less, and nothing. Over
-an edge, or where another part of the surface is near, it is no distance: those have slopes below 1.
-"""
 NEAREST = 12
 """Patches that a point on the surface may lie within."""
 POINTS_AT_ONCE = 1 << 15
 """Of those that share patches, how many wait for their answers together."""
 PLACES_PER_CHUNK = 1 << 9
-PAIRS_PER_CHUNK = 1 << 14
+POINTS_PER_CHUNK = 1 << 11
 CHUNKS_PER_TURN = 4
 """Of a thread, between two reports."""
-CANDIDATES_PER_CHUNK = 1 << 17
-
-_TERMS = [len(monomial_exponents(2, degree)) for degree in (DEGREE, DEGREE - 1, DEGREE - 2)]
-_ENDS = np.repeat(_TERMS, [1, 2, 3])
-_PAIRS = (0, 0), (0, 1), (1, 1)
-_SYMMETRIC = np.array([[0, 1, 2], [1, 3, 4], [2, 4, 5]])
-"""Where the entries of a matrix stand in its upper triangle."""
-
-
-@dataclass(frozen=True, eq=False)
-class PatchAnswers:
-    """What patches tell about N points, in units of the cube.
-
-    Attributes
-    ----------
-    answered
-        (N,) whether they do; the rest is meaningless where not.
-    distance
-        (N,) to the smoothed surface.
-    gradient, hessian
-        (N, 3) and (N, 3, 3) of the field, the smoothed surface's.
-    scale
-        (N,) of the patches.
-    """
-
-    answered: NDArray[np.bool_]
-    distance: Array
-    gradient: Array
-    hessian: Array
-    scale: Array
-
-    def jets(self, rows: Rows, unit: float) -> Jets:
-        """Return the jets at some of the points; the cube's unit is so long in the jets' own."""
-        gradient = self.gradient[rows]
-        return Jets(
-            self.distance[rows] * np.linalg.norm(gradient, axis=1) * unit,
-            gradient,
-            self.hessian[rows] / unit,
-            self.scale[rows] * unit,
-        )
+TURNS_AT_NODES = 16
+"""Reports while the nodes of a lattice are worked out."""
 
 
 class SurfacePatches:
@@ -123,58 +81,36 @@ class SurfacePatches:
 
     Attributes
     ----------
-    points
-        (M, 3) their places.
     moved
         (M,) how far the smoothed surface was from where it was looked for.
     """
 
-    def __init__(
-        self,
-        points: Array,
-        moved: Array,
-        radius: Array,
-        offset: Array,
-        noise: float,
-        heights: _Polynomials,
-        bends: _Polynomials,
-    ) -> None:
-        self.points, self.moved = points, moved
-        self._radius, self._offset, self._noise = radius, offset, noise
-        self._heights, self._bends = heights, bends
-        self._tree = cKDTree(points)
+    def __init__(self, patches: BlendedPatches, moved: Array, noise: float) -> None:
+        self.moved = moved
+        self._patches, self._noise = patches, noise
+        self._tree = cKDTree(patches.middle)
 
     def __len__(self) -> int:
-        return len(self.points)
+        return len(self.moved)
 
-    def at(self, points: Array, progress: ProgressCallback = silent) -> PatchAnswers:
-        """Return the answers at (N, 3) points about on the surface."""
+    def at(self, points: Array, progress: ProgressCallback = silent) -> BlendedJets:
+        """Return what they tell about (N, 3) points about on the surface."""
         near = min(NEAREST, len(self))
-        totals = _Totals(len(points), 13)
-        step = max(1, PAIRS_PER_CHUNK // near)
-        starts = range(0, len(points), step)
+        jets = BlendedJets.empty(len(points))
+        starts = range(0, len(points), POINTS_PER_CHUNK)
         threads = thread_count()
-
-        def measure(start: int) -> None:
-            chunk = points[start : start + step]
-            away, nearest = self._tree.query(chunk, k=near)
-            away, nearest = away.reshape(-1, near), nearest.reshape(-1, near)
-            share = (away / self._radius[nearest]) ** 2
-            row, column = np.nonzero(share < 1)
-            owner, share = nearest[row, column], share[row, column]
-            self._add(totals, start + row, owner, points[start + row] - self.points[owner], share)
-
-        # No two chunks have a row in common, so it does not matter who works on which.
         for first in range(0, len(starts), CHUNKS_PER_TURN * threads):
             progress(Progress(first / len(starts), "Measuring curvature"))
             turn = starts[first : first + CHUNKS_PER_TURN * threads]
 
             def share_of(index: int, turn: range = turn) -> None:
                 for start in turn[index::threads]:
-                    measure(start)
+                    chunk = points[start : start + POINTS_PER_CHUNK]
+                    away, nearest = self._tree.query(chunk, k=np.arange(1, near + 1))
+                    fused_blend(start, chunk, nearest, away, self._patches, self._noise, jets)
 
             run_shares(threads, share_of)
-        return self._answers(totals)
+        return jets
 
     def values_at_nodes(
         self,
@@ -189,8 +125,7 @@ class SurfacePatches:
         root mean square over the patches of each node.
 
         They are good enough to tell where a surface passes between the nodes: a patch counts with
-        its second-order part only. That is a polynomial of the node's place on the lattice, so many
-        nodes are worked out by one product of matrices.
+        its second-order part only.
 
         Parameters
         ----------
@@ -199,80 +134,22 @@ class SurfacePatches:
         reach
             How far from the surface answers are wanted.
         """
-        cell = 2 / (size - 1)
-        totals = _Totals(len(nodes), 3)
-        strides = np.array([size**2, size, 1])
-        row_of = np.full(size**3, -1, np.int32)
-        row_of[nodes @ strides] = np.arange(len(nodes))
-        base = np.rint((self.points + 1) / cell).astype(np.int64)
-        way = base * cell - 1 - self.points
-        value, normal, hessian = self._heights.jet()
-        distance = _in_cells(value - self._offset, normal, hessian, way, cell)
-        height = _in_cells(np.zeros(len(self)), normal, np.zeros_like(hessian), way, cell)
-        across = np.eye(3) - normal[:, :, None] * normal[:, None]
-        share = _in_cells(
-            np.zeros(len(self)), np.zeros((len(self), 3)), 2 * across, way, cell
-        ) / np.float32(self._radius[:, None] ** 2)
-        cells = np.ceil(np.hypot(self._radius, reach) / cell + 0.9).astype(np.int64)
-        done = 0
-        for count in np.unique(cells):
-            members = np.flatnonzero(cells == count)
-            along = np.arange(-count, count + 1)
-            around = np.stack(np.meshgrid(along, along, along, indexing="ij"), axis=-1)
-            around = around.reshape(-1, 3)
-            around = around[(around**2).sum(axis=1) <= count**2]
-            powers = _powers(around)
-            at_border = base.min() < count or base.max() >= size - count
-            step = max(1, CANDIDATES_PER_CHUNK // len(around))
-            for start in range(0, len(members), step):
-                progress(Progress((done + start) / len(self), "Smoothing the surface"))
-                owners = members[start : start + step]
-                shares = _product(share[owners], powers)
-                near = (shares < 1) & (np.abs(_product(height[owners], powers)) < reach)
-                owner, place = np.nonzero(near)
-                node = base[owners[owner]] + around[place]
-                if at_border:
-                    within = ((node >= 0) & (node < size)).all(axis=1)
-                    node, owner, place = node[within], owner[within], place[within]
-                row = row_of[node @ strides]
-                wanted = row >= 0
-                row, owner, place = row[wanted], owner[wanted], place[wanted]
-                values = _product(distance[owners], powers)[owner, place]
-                weight = (1 - shares[owner, place]) ** 2
-                moved = self.moved[owners[owner]]
-                totals.add(row, weight, [values, values**2, moved**2])
-            done += len(members)
-        value, square, moved = totals.means
+        cell, threads = 2 / (size - 1), thread_count()
+        row_of = np.full((size,) * 3, -1, np.int32)
+        row_of[tuple(nodes.T)] = np.arange(len(nodes))
+        distance, normal, hessian = fused_jets_in_middles(self._patches.heights, threads)
+        jets = distance - self._patches.offset, normal, hessian
+        totals = np.zeros((len(nodes), 4))
+        for turn in range(TURNS_AT_NODES):
+            progress(Progress(turn / TURNS_AT_NODES, "Smoothing the surface"))
+            planes = range(*share_bounds(turn, TURNS_AT_NODES, size))
+            fused_sums_at_nodes(
+                planes, row_of, cell, reach, self._patches, jets, self.moved, totals, threads
+            )
+        weight = totals[:, 0]
+        value, square, moved = totals[:, 1:].T / np.maximum(weight, 1e-12)
         agreeing = square - value**2 < (DISAGREEING_IN_CELLS * cell + self._noise) ** 2
-        return (totals.weight > ENOUGH) & agreeing, value, np.sqrt(moved)
-
-    def _add(self, totals: _Totals, row: Rows, owner: Rows, way: Array, share: Array) -> None:
-        """Add what patches tell about points that lie a way (P, 3) from their middle.
-
-        `share` (P,) is the square of its length, in those of their radii.
-        """
-        distance, gradient, lean = self._heights.distance(owner, way)
-        hessian, other_lean = self._bends.hessian(owner, way)
-        distance -= self._offset[owner]
-        columns = [distance, distance**2, self._heights.slope[owner], self._heights.scale[owner]]
-        upright = (TOO_STEEP - np.maximum(lean, other_lean)) / (TOO_STEEP - STEEP)
-        weight = (1 - share) ** 2 * np.clip(upright, 0, 1)
-        totals.add(row, weight, [*columns, *gradient, *hessian])
-
-    def _answers(self, totals: _Totals) -> PatchAnswers:
-        distance, square, slope, scale, *rest = totals.means
-        gradient = np.stack(rest[:3], axis=1)
-        length = np.linalg.norm(gradient, axis=1)
-        answered = (
-            (totals.weight > ENOUGH)
-            & (length > AGREEING)
-            & (square - distance**2 < (DISAGREEING * scale + self._noise) ** 2)
-        )
-        normal = gradient / np.maximum(length, 1e-12)[:, None]
-        full = np.stack([rest[3 + index] for index in _SYMMETRIC.flat], axis=1)
-        across = np.eye(3) - normal[:, :, None] * normal[:, None]
-        hessian = slope[:, None, None] * (across @ full.reshape(-1, 3, 3) @ across)
-        return PatchAnswers(answered, distance, slope[:, None] * normal, hessian, scale)
+        return (weight > ENOUGH) & agreeing, value, np.sqrt(moved)
 
 
 def surface_patches(
@@ -288,6 +165,8 @@ def surface_patches(
     put_back: bool = True,
 ) -> SurfacePatches | None:
     """Lay patches out over the smoothed surface, None if there is nowhere to.
+
+    Neither are there where the kernels cannot be used: points are asked one by one there.
 
     Parameters
     ----------
@@ -306,6 +185,8 @@ def surface_patches(
         Whether distances are those to where the surface runs, see `surface_offset`, rather than to
         the smoothed field's zero set.
     """
+    if reason_not_compiled() is not None:
+        return None
     # Where places are to be, the nearest probe tells well enough.
     probes = field.scale_map.points.astype(np.float64)
     lengths = _scales(field, probes, scale, scale_factor)[0]
@@ -325,18 +206,22 @@ def surface_patches(
     first, second = _scales(field, points, scale, scale_factor)
     spacing = np.maximum(spacing_in_scales * first, least_spacing)
     heights = _measured(field, points, normals, first, share, part(progress, 0.0, 0.4))
-    moved, normals = heights.in_the_middle()
+    threads = thread_count()
+    moved, normals, _ = fused_jets_in_middles(heights, threads)
     away = np.flatnonzero(np.abs(moved) > OFF_SURFACE * first)
     points[away] -= moved[away, None] * normals[away]
+    left = moved.copy()
     if len(away):
         moved_to = points[away], normals[away], first[away], share[away]
-        heights.replace(away, _measured(field, *moved_to, part(progress, 0.4, 0.6)))
-    left, normals = heights.in_the_middle()
+        again = _measured(field, *moved_to, part(progress, 0.4, 0.6))
+        heights.replace(away, again)
+        left[away], normals[away], _ = fused_jets_in_middles(again, threads)
     # What has the same normal, scale and share has been measured.
-    bends = heights[np.arange(len(points))]
     turned = (normals * heights.frame[:, 2]).sum(axis=1) < np.cos(SAME_NORMAL)
-    other = np.flatnonzero(turned | (second != first) | (wide_share != share))
+    is_bend_apart = turned | (second != first) | (wide_share != share)
+    bends, other = heights, np.flatnonzero(is_bend_apart)
     if len(other):
+        bends = heights.rows(np.arange(len(points)))
         wide = points[other], normals[other], second[other], wide_share[other]
         bends.replace(other, _measured(field, *wide, part(progress, 0.6, 1.0)))
 
@@ -344,19 +229,22 @@ def surface_patches(
         (np.minimum(heights.slope, bends.slope) > LEAST_RISE)
         & (np.abs(left) < 4 * OFF_SURFACE * first)
     )
+    if len(good) == 0:
+        return None
     place = field.normalization
     offset = np.zeros(len(good))
     if put_back:
         offset = surface_offset(field, place.from_cube(points[good]), scale) / place.unit
-    return SurfacePatches(
+    patches = BlendedPatches(
         points[good],
-        np.abs(moved[good]),
         REACH * spacing[good],
         offset,
-        NOISE_SHARE * float(field.scale_map.noise[0]),
-        heights[good],
-        bends[good],
+        heights.rows(good),
+        bends.rows(good),
+        is_bend_apart[good],
     )
+    noise = NOISE_SHARE * float(field.scale_map.noise[0])
+    return SurfacePatches(patches, np.abs(moved[good]), noise)
 
 
 def jets_by_patches(
@@ -402,7 +290,7 @@ def jets_by_patches(
             answers = patches.at(cube[rows], part(progress, *(0.4 + 0.4 * ends)))
             told = np.flatnonzero(answers.answered)
             alone[rows[told]] = False
-            jets.replace(rows[told], answers.jets(told, place.unit))
+            jets.replace(rows[told], jets_of_answers(answers, told, place.unit))
     rest = np.flatnonzero(alone)
     asked = differentiate(
         field,
@@ -413,6 +301,17 @@ def jets_by_patches(
     )
     jets.replace(rest, asked)
     return jets
+
+
+def jets_of_answers(answers: BlendedJets, rows: Rows, unit: float) -> Jets:
+    """Return the jets at some of the points; the cube's unit is so long in the jets' own."""
+    gradient = answers.gradient[rows]
+    return Jets(
+        answers.distance[rows] * np.linalg.norm(gradient, axis=1) * unit,
+        gradient,
+        answers.hessian[rows] / unit,
+        answers.scale[rows] * unit,
+    )
 
 
 def _scales(field: Field, points: Array, scale: Scale, scale_factor: float) -> tuple[Array, Array]:
@@ -449,7 +348,7 @@ def _measured(
     lengths: Array,
     shares: Array,
     progress: ProgressCallback,
-) -> _Polynomials:
+) -> PatchArrays:
     """The quartics over disks across the normals of M points."""
     stencil = field.scale_map.stencil
     patches: dict[int, TangentPatch] = {}
@@ -466,226 +365,9 @@ def _measured(
         starts, measure, lambda done: progress(Progress(done, "Smoothing the surface"))
     )
     tables = zip(*(patches[start] for start in starts), strict=True)
-    patch = TangentPatch(*(torch.cat(parts) for parts in tables))
-    return _Polynomials.of(patch, lengths)
-
-
-@dataclass(frozen=True, eq=False)
-class _Polynomials:
-    """Distances near the middles of M disks, from the polynomials over them.
-
-    Attributes
-    ----------
-    frame
-        (M, 3, 3) orthonormal: the axes of the disk, then its normal.
-    terms
-        (M, 53) coefficients of the straightened distance less its value in the middle, of its 2
-        first and its 3 second derivatives along the disk.
-    middle, curvature, slope, scale
-        (M,), (M, 2, 2), (M,) and (M,), see `TangentPatch`; the values divided by the slope.
-    """
-
-    frame: Array
-    terms: Array
-    middle: Array
-    curvature: Array
-    slope: Array
-    scale: Array
-
-    @classmethod
-    def of(cls, patch: TangentPatch, scale: Array) -> _Polynomials:
-        """From what the operator tells."""
-        frame, polynomial, middle, curvature, slope = (each.cpu().numpy() for each in patch)
-        rise = np.maximum(slope, LEAST_RISE)
-        middle = middle / rise
-        polynomial = polynomial / rise[:, None]
-        polynomial[:, 0] -= middle
-        powers = scale[:, None] ** -np.repeat([0.0, 1, 1, 2, 2, 2], _ENDS)
-        return cls(
-            frame,
-            _product(polynomial, derivative_matrix(2, DEGREE)) * powers,
-            middle,
-            curvature,
-            slope,
-            scale,
-        )
-
-    def __getitem__(self, rows: Rows) -> _Polynomials:
-        return _Polynomials(*(table[rows] for table in self._tables()))
-
-    def replace(self, rows: Rows, others: _Polynomials) -> None:
-        """Put others in the place of some."""
-        for table, mended in zip(self._tables(), others._tables(), strict=True):
-            table[rows] = mended
-
-    def _tables(self) -> list[Array]:
-        return [getattr(self, each.name) for each in fields(self)]
-
-    def in_the_middle(self) -> tuple[Array, Array]:
-        """Distances (M,) and normals (M, 3) in the middles."""
-        every = np.arange(len(self.scale))
-        distance, normal, _ = self.distance(every, np.zeros((len(every), 3)))
-        return distance, normal.T
-
-    def jet(self) -> tuple[Array, Array, Array]:
-        """Distances (M,), gradients (M, 3) and Hessians (M, 3, 3) in the middles."""
-        every, nowhere = np.arange(len(self.scale)), np.zeros((len(self.scale), 3))
-        upper, _ = self.hessian(every, nowhere)
-        return *self.in_the_middle(), upper[_SYMMETRIC].transpose(2, 0, 1)
-
-    def distance(self, owner: Rows, way: Array) -> tuple[Array, Array, Array]:
-        """Distances (P,) and their gradients (3, P) at ways (P, 3) from the middles.
-
-        The third, (P,), is their squared slope along the disk.
-        """
-        axes = self._axes[:, owner]
-        a, b, height = _turned(axes, way.T)
-        at = np.stack([a, b])
-        value, slope = self._on_disk(owner, at)[:2]
-        rise = _rise(slope)
-        turn = _times(self._curvatures[:, owner], slope)
-        bend = (turn * slope).sum(axis=0) / rise**2
-        distance = value + height * rise + height**2 / 2 * bend
-        local = [*(slope - height * turn / rise), rise + height * bend]
-        gradient = np.stack(
-            [sum(part * axes[3 * i + j] for i, part in enumerate(local)) for j in range(3)]
-        )
-        return distance, gradient / np.sqrt((gradient**2).sum(axis=0)), (slope**2).sum(axis=0)
-
-    def hessian(self, owner: Rows, way: Array) -> tuple[Array, Array]:
-        """The upper triangles (6, P) of the distance's Hessians at ways (P, 3) from the middles.
-
-        The other, (P,), is its squared slope along the disk.
-        """
-        axes = self._axes[:, owner]
-        a, b, height = _turned(axes, way.T)
-        _, slope, (aa, ab, bb) = self._on_disk(owner, np.stack([a, b]), bent=True)
-        aa, ab, bb = (
-            aa - height * (aa**2 + ab**2),
-            ab - height * ab * (aa + bb),
-            bb - height * (ab**2 + bb**2),
-        )
-        # A distance's Hessian maps its gradient to zero: so it goes on along the normal.
-        rise = _rise(slope)
-        first, second = (
-            [axes[3 * i + j] - along * axes[6 + j] for j in range(3)]
-            for i, along in enumerate(slope / rise)
-        )
-        towards = [aa * f + ab * s for f, s in zip(first, second, strict=True)]
-        aside = [ab * f + bb * s for f, s in zip(first, second, strict=True)]
-        hessian = np.stack(
-            [first[i] * towards[j] + second[i] * aside[j] for i in range(3) for j in range(i, 3)]
-        )
-        return hessian, (slope**2).sum(axis=0)
-
-    @cached_property
-    def _axes(self) -> Array:
-        """(9, M) the frames, each component in a row of its own."""
-        return np.ascontiguousarray(self.frame.reshape(-1, 9).T)
-
-    @cached_property
-    def _curvatures(self) -> Array:
-        """(3, M) the upper triangles of the curvatures, likewise."""
-        return np.ascontiguousarray(self.curvature.reshape(-1, 4)[:, [0, 1, 3]].T)
-
-    def _on_disk(self, owner: Rows, at: Array, bent: bool = False) -> tuple[Array, Array, Array]:
-        """Distances (P,), slopes (2, P) and, if asked, second derivatives (3, P) on disks.
-
-        They are asked at places (2, P).
-        """
-        table = monomials(at / self.scale[owner], DEGREE).T
-        values = []
-        start = 0
-        for count in _ENDS[: 6 if bent else 3]:
-            terms = self.terms[owner, start : start + count]
-            values.append(np.einsum("nm,nm->n", terms, table[:, :count]))
-            start += count
-        rise, first, second = values[0], np.stack(values[1:3]), values[3:]
-        # The polynomial is e + k e^2 / 2 where e is what is wanted, and k = at^T K at / |at|^2.
-        square = np.maximum((at**2).sum(axis=0), (0.1 * self.scale[owner]) ** 2)
-        curvature = self._curvatures[:, owner]
-        turn = _times(curvature, at)
-        towards = (turn * at).sum(axis=0) / square
-        change = 2 * (turn - towards * at) / square
-        root = np.sqrt(np.maximum(1 + 2 * towards * rise, 0.25))
-        e = 2 * rise / (1 + root)
-        slope = (first - change * e**2 / 2) / root
-        bends = []
-        for index, bend in enumerate(second):
-            i, j = _PAIRS[index]
-            again = 2 * (
-                curvature[index] - towards * (i == j) - at[i] * change[j] - at[j] * change[i]
-            )
-            bend = bend - towards * slope[i] * slope[j] - again / square * e**2 / 2
-            bends.append((bend - e * (change[i] * slope[j] + change[j] * slope[i])) / root)
-        return self.middle[owner] + e, slope, np.array(bends)
-
-
-def _turned(axes: Array, way: Array) -> list[Array]:
-    """Coordinates (P,) of ways (3, P) along axes (9, P)."""
-    x, y, z = way
-    return [axes[i] * x + axes[i + 1] * y + axes[i + 2] * z for i in (0, 3, 6)]
-
-
-def _times(symmetric: Array, vector: Array) -> Array:
-    """Products (2, P) of matrices, by their upper triangles (3, P), and vectors (2, P)."""
-    aa, ab, bb = symmetric
-    return np.stack([aa * vector[0] + ab * vector[1], ab * vector[0] + bb * vector[1]])
-
-
-def _rise(slope: Array) -> Array:
-    """The slope along the normal (P,) of a distance with slopes (2, P) along the disk."""
-    return np.sqrt(np.maximum(1 - (slope**2).sum(axis=0), LEAST_RISE**2))
-
-
-class _Totals:
-    """Weighted means of what patches tell about N points.
-
-    Attributes
-    ----------
-    weight
-        (N,) sum of the weights.
-    """
-
-    def __init__(self, count: int, columns: int) -> None:
-        self.weight = np.zeros(count)
-        self._sums = np.zeros((columns, count))
-
-    def add(self, row: Rows, weight: Array, columns: list[Array]) -> None:
-        """Add values (P,) in every column, about the points in (P,) rows."""
-        if len(row) == 0:
-            return
-        low, high = int(row.min()), int(row.max()) + 1
-        self.weight[low:high] += np.bincount(row - low, weight, high - low)
-        for total, column in zip(self._sums, columns, strict=True):
-            total[low:high] += np.bincount(row - low, weight * column, high - low)
-
-    @property
-    def means(self) -> Array:
-        """(columns, N), meaningless where there is no weight."""
-        return self._sums / np.maximum(self.weight, 1e-12)
-
-
-def _in_cells(value: Array, slope: Array, bend: Array, way: Array, cell: float) -> Array:
-    """Coefficients (M, 10) of value + slope x + x^T bend x / 2 at x = way + cell i, i integers.
-
-    In the order of `_powers`.
-    """
-    along = slope + np.einsum("nij,nj->ni", bend, way)
-    value = value + np.einsum("ni,ni->n", way, slope + along) / 2
-    i, j = np.triu_indices(3)
-    square = cell**2 * bend[:, i, j] * np.where(i == j, 0.5, 1.0)
-    return np.concatenate([value[:, None], cell * along, square], axis=1).astype(np.float32)
-
-
-def _powers(steps: NDArray[np.int64]) -> Array:
-    """(10, K) monomials up to the second degree of (K, 3) integers."""
-    i, j = np.triu_indices(3)
-    powers = [np.ones((len(steps), 1)), steps, steps[:, i] * steps[:, j]]
-    return np.concatenate(powers, axis=1).T.astype(np.float32)
-
-
-def _product(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
-    """Of two matrices, by one thread: with more the last bits would depend on their number."""
-    with one_torch_thread():
-        return (torch.from_numpy(first) @ torch.from_numpy(second)).numpy()
+    frame, polynomial, middle, curvature, slope = (torch.cat(each).cpu().numpy() for each in tables)
+    rise = np.maximum(slope, LEAST_RISE)
+    middle = middle / rise
+    polynomial = polynomial / rise[:, None]
+    polynomial[:, 0] -= middle
+    return PatchArrays(frame, polynomial, middle, curvature, slope, lengths, LEAST_RISE)

@@ -16,6 +16,7 @@ from .availability import (
     warm_up,
 )
 from .evaluator import FusedBase, FusedEvaluator
+from .patches import fused_blend, fused_jets_in_middles, fused_sums_at_nodes
 from .tangent_jets import fused_tangent_jets
 from .trainer import FusedTrainer
 from .triangle_tree import TriangleTree
@@ -25,6 +26,9 @@ __all__ = [
     "FusedEvaluator",
     "FusedTrainer",
     "TriangleTree",
+    "fused_blend",
+    "fused_jets_in_middles",
+    "fused_sums_at_nodes",
     "fused_tangent_jets",
     "reason_base_unavailable",
     "reason_not_compiled",

@@ -12,8 +12,9 @@ from ..fields.decoder import DecoderConfig
 from ..fields.hash_grid import MAX_LEVELS, HashGridConfig
 from ..fields.neural_field import FieldConfig, NeuralField
 from .evaluator import FusedEvaluator
-from .layout import TILE, DiskArrays, hash_grid
+from .layout import TILE, BlendedJets, BlendedPatches, DiskArrays, PatchArrays, hash_grid
 from .loading import KernelsUnavailableError, keep_compiled, load_kernels, stop_caching
+from .patches import fused_blend, fused_jets_in_middles, fused_sums_at_nodes
 from .tangent_jets import fused_tangent_jets
 from .trainer import FusedTrainer
 from .triangle_tree import TriangleTree
@@ -111,3 +112,11 @@ def _rehearse(threads: int) -> None:
     one = np.ones(1)
     disk = DiskArrays(np.ones((8, 1)), np.ones((8, 1)), np.ones((4, 1)), np.ones((1, 2)), 1, 1.0)
     fused_tangent_jets(np.ones((1, 1)), np.eye(3)[None], one, one, disk, threads)
+    frame = np.eye(3)[None]
+    patch = PatchArrays(frame, np.zeros((1, 15)), one, np.zeros((1, 2, 2)), one, one, 1.0)
+    patches = BlendedPatches(np.zeros((1, 3)), one, one, patch, patch, np.zeros(1, np.bool_))
+    nearest = np.zeros((1, 1), np.intp)
+    fused_blend(0, frame[0, :1], nearest, one[:, None], patches, 0.0, BlendedJets.empty(1))
+    jets = fused_jets_in_middles(patch, threads)
+    rows = np.zeros((1, 1, 1), np.int32)
+    fused_sums_at_nodes(range(1), rows, 1.0, 1.0, patches, jets, one, np.zeros((1, 4)), threads)

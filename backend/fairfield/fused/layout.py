@@ -19,6 +19,10 @@ PADDING = 32
 over from four registers of AVX-512 would be added one by one, which takes as long as all others."""
 
 
+ENOUGH = 0.4
+"""Least sum of the weights of blended patches, of which one is 1 in the middle of a patch."""
+
+
 class LevelArrays(NamedTuple):
     """The grid's levels, one entry each; see `GridLevel`."""
 
@@ -59,6 +63,101 @@ class DiskArrays(NamedTuple):
     far_places: NDArray[np.float64]
     in_plane: int
     least_rise: float
+
+
+class PatchArrays(NamedTuple):
+    """Distances near the middles of M disks, from the polynomials over them, float64.
+
+    Attributes
+    ----------
+    frame
+        (M, 3, 3) orthonormal: the axes of the disk, then its normal.
+    polynomial
+        (M, 15) coefficients of the straightened distance less its value in the middle, for places
+        in units of the scale; see `fairfield.operators.tangent.TangentPatch`.
+    middle, curvature, slope, scale
+        (M,), (M, 2, 2), (M,) and (M,): the value in the middle, the normal curvature, the slope
+        that values were divided by, and the scale.
+    least_rise
+        Slope along the normal below which what a disk tells is no distance.
+    """
+
+    frame: NDArray[np.float64]
+    polynomial: NDArray[np.float64]
+    middle: NDArray[np.float64]
+    curvature: NDArray[np.float64]
+    slope: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    least_rise: float
+
+    def rows(self, rows: NDArray[np.intp]) -> PatchArrays:
+        """A copy of some of them."""
+        return PatchArrays(
+            self.frame[rows],
+            self.polynomial[rows],
+            self.middle[rows],
+            self.curvature[rows],
+            self.slope[rows],
+            self.scale[rows],
+            self.least_rise,
+        )
+
+    def replace(self, rows: NDArray[np.intp], others: PatchArrays) -> None:
+        """Put others in the place of some."""
+        for table, mended in zip(self[:-1], others[:-1], strict=True):
+            table[rows] = mended
+
+
+class BlendedPatches(NamedTuple):
+    """Patches that are blended, in units of the cube.
+
+    Attributes
+    ----------
+    middle, radius
+        (M, 3) and (M,): where each is, and how far from there it counts.
+    offset
+        (M,) what is taken off its distances.
+    heights, bends
+        What tells distances, and what tells Hessians.
+    is_bend_apart
+        (M,) whether those two differ.
+    """
+
+    middle: NDArray[np.float64]
+    radius: NDArray[np.float64]
+    offset: NDArray[np.float64]
+    heights: PatchArrays
+    bends: PatchArrays
+    is_bend_apart: NDArray[np.bool_]
+
+
+class BlendedJets(NamedTuple):
+    """What patches tell about N points; all but the first is meaningless where they tell nothing.
+
+    Attributes
+    ----------
+    answered
+        (N,) bool.
+    distance, gradient, hessian, scale
+        (N,), (N, 3), (N, 3, 3) and (N,) float64.
+    """
+
+    answered: NDArray[np.bool_]
+    distance: NDArray[np.float64]
+    gradient: NDArray[np.float64]
+    hessian: NDArray[np.float64]
+    scale: NDArray[np.float64]
+
+    @classmethod
+    def empty(cls, count: int) -> BlendedJets:
+        """Room for so many points."""
+        return cls(
+            np.empty(count, np.bool_),
+            np.empty(count),
+            np.empty((count, 3)),
+            np.empty((count, 3, 3)),
+            np.empty(count),
+        )
 
 
 class AdamStep(NamedTuple):

@@ -33,7 +33,9 @@ class TriangleTree:
         width = self._kernels.WIDTH
         order = morton_order(vertices[triangles].mean(axis=1))
         self._leaves = np.empty((-(-len(order) // width), self._kernels.TRIANGLE, width))
-        self._kernels.fill_leaves(vertices, triangles, order, self._leaves)
+        # Another layout in memory would be compiled for anew.
+        tables = np.ascontiguousarray(vertices), np.ascontiguousarray(triangles)
+        self._kernels.fill_leaves(*tables, order, self._leaves)
         corners = self._leaves[:, :3], self._leaves[:, 3:6], self._leaves[:, 6:9]
         ends = corners[0] + corners[1], corners[0] + corners[2]
         low = np.minimum(corners[0], np.minimum(*ends)).min(axis=2)

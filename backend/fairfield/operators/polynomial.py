@@ -172,28 +172,6 @@ def as_scale(points: Tensor, scale: float) -> Tensor:
     return torch.full_like(points[:, 0], scale)
 
 
-@lru_cache
-def derivative_matrix(dimension: int, degree: int) -> NDArray[np.float64]:
-    """Return the matrix from a polynomial to itself, its first and its second derivatives.
-
-    Rows are the polynomial's coefficients in the order of `monomial_exponents`. Columns are those
-    of the polynomial, of its d first and of its d (d + 1) / 2 second derivatives (the upper
-    triangle of the Hessian), each time of a degree less and so fewer.
-    """
-    exponents = monomial_exponents(dimension, degree)
-    terms = [len(monomial_exponents(dimension, degree - order)) for order in (1, 2)]
-    row = {tuple(exponent): index for index, exponent in enumerate(exponents)}
-    along = np.zeros((dimension, len(exponents), len(exponents)))
-    for index, exponent in enumerate(exponents):
-        for axis in np.flatnonzero(exponent):
-            lower = exponent - np.eye(dimension, dtype=int)[axis]
-            along[axis, index, row[tuple(lower)]] = exponent[axis]
-    axes = range(dimension)
-    first = [along[i][:, : terms[0]] for i in axes]
-    second = [(along[i] @ along[j])[:, : terms[1]] for i in axes for j in range(i, dimension)]
-    return np.concatenate([np.eye(len(exponents)), *first, *second], axis=1)
-
-
 def monomials(at: NDArray[np.float64], degree: int) -> NDArray[np.float64]:
     """Return the (m, ...) monomials at (d, ...) places, in the order of `monomial_exponents`."""
     exponents = monomial_exponents(len(at), degree)

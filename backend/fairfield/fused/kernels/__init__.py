@@ -31,9 +31,18 @@ from .nearest import (
     nearest_points,
 )
 from .options import BLOCK
+from .patches import add_patches_to_nodes, blend_patches, jets_in_middles
 from .tangent import jets_of_disks
 
-ENTRY_POINTS = (*FIELD_ENTRY_POINTS, fill_leaves, nearest_points, jets_of_disks)
+ENTRY_POINTS = (
+    *FIELD_ENTRY_POINTS,
+    fill_leaves,
+    nearest_points,
+    jets_of_disks,
+    jets_in_middles,
+    blend_patches,
+    add_patches_to_nodes,
+)
 
 __all__ = [
     "BLOCK",
@@ -41,10 +50,13 @@ __all__ = [
     "TRIANGLE",
     "WIDTH",
     "adam_dense",
+    "add_patches_to_nodes",
     "backward_groups",
+    "blend_patches",
     "evaluate_blocks",
     "evaluate_lattice_blocks",
     "fill_leaves",
+    "jets_in_middles",
     "jets_of_disks",
     "nearest_points",
     "table_gradient",
