@@ -8,14 +8,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import fairfield
 import numpy as np
 import pytest
 from fairfield.errors import FairfieldError
 from fairfield.jets import Jets
 from fairfield.operators import OPERATORS
+from fairfield.sampling import surface_samples
 from fairfield.study import report, run, spectrum, units
 from fairfield.study.accuracy import Accuracy, accuracy_of
 from fairfield.study.circle import circle_experiment
+from fairfield.study.shapes import KnownShape
 from fairfield.study.spectrum import SPHERE_RADIUS, error_spectrum
 from fairfield.study.tables import STATES, sections, table
 from fairfield.study.units import Unit
@@ -172,6 +175,17 @@ def test_what_is_not_there_is_refused(folder: Path) -> None:
         run(folder, folder, pattern="torus_*", draw=False)
 
 
+def test_the_exact_surface_has_its_distance_from_the_facets() -> None:
+    directions, triangles = icosphere(subdivisions=4)
+    vertices = 3 * directions
+    mesh = fairfield.TriangleMesh(vertices, triangles)
+    shape = KnownShape("sphere_clean", mesh, vertices, directions, np.full(len(vertices), 1 / 3))
+    points, _ = surface_samples(mesh, 100_000, np.random.default_rng(0))
+    height = 3 - np.linalg.norm(points, axis=1)
+    at_best_radius = np.abs(height - np.median(height)).mean() / 3
+    assert 0.9 * at_best_radius < shape.facet_distance < at_best_radius
+
+
 def test_the_tables_say_what_fine_tuning_gained() -> None:
     def accuracy(normal: float) -> dict[str, float]:
         return asdict(Accuracy(0.1, normal, normal, 0.5, 0.6, 2 * normal, normal / 2, 0, 61))
@@ -186,6 +200,7 @@ def test_the_tables_say_what_fine_tuning_gained() -> None:
                 for state, own in states.items()
             },
             "finetuning": {"before": {"distance_mean": 1.0}, "after": {"distance_mean": distance}},
+            "exact_distance": 2 * distance,
         }
 
     results = {
@@ -207,7 +222,8 @@ def test_the_tables_say_what_fine_tuning_gained() -> None:
     }
     row = [cell.strip() for cell in found["finetuning"].splitlines()[-1].split("|")]
     assert row[2:5] == ["0.2 / 10 %", "0.6 / 30 %", "0.3 / 15 %"]
-    assert row[5:9] == ["1.5", "2", "1.000, at most 1.040", "0.25"]
+    assert row[5:8] == ["1.5", "2", "1.000, at most 1.040"]
+    assert row[8:10] == ["2.000, at most 2.080", "0.25"]
     autodiff = next(line for line in found["summary"].splitlines() if "autodiff" in line)
     assert "0.6 / 1.2" in autodiff
     assert "50 / 100" in autodiff

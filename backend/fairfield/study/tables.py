@@ -163,6 +163,10 @@ def _finetuning(whole: Whole) -> Iterator[Section]:
             )
         )
         ratios = [kept(found["finetuning"]) for found in of_kind.values()]
+        exact = [
+            found["exact_distance"] / found["finetuning"]["before"]["distance_mean"]
+            for found in of_kind.values()
+        ]
         times = [
             sum(whole["seconds"][name][what] for name in of_kind) for what in ("fit", "finetune")
         ]
@@ -179,7 +183,7 @@ def _finetuning(whole: Whole) -> Iterator[Section]:
                 ),
                 normals[2] / normals[0],
                 normals[1] / normals[2],
-                f"{np.mean(ratios):.3f}, at most {max(ratios):.3f}",
+                *(f"{np.mean(each):.3f}, at most {max(each):.3f}" for each in (ratios, exact)),
                 f"{times[1] / times[0]:.2f}",
             ]
         )
@@ -192,13 +196,14 @@ def _finetuning(whole: Whole) -> Iterator[Section]:
             "over the teacher's",
             "gain",
             "distance, after / before",
+            "exact surface's / before",
             "time / fit's",
         ]
         text = (
             "Clean shapes, mean over them: mean error of normals in degrees / median rectified "
             "error of mean curvature; fine-tuned autodiff's error over that of the operator that "
-            "teaches, and how many times it became smaller; distance to the mesh; time.\n\n"
-            + table(head, rows)
+            "teaches, and how many times it became smaller; distance to the mesh, and that of the "
+            "exact surface where it is nearest, over that before; time.\n\n" + table(head, rows)
         )
         yield "finetuning", "Before and after fine-tuning", text
 
