@@ -27,7 +27,7 @@ import fairfield
 import igl
 import numpy as np
 import torch
-from fairfield.extraction import LEAST_SPACING
+from fairfield.extraction import LEAST_SPACING, extract_with_jets
 from fairfield.jets import Jets
 from fairfield.study.accuracy import counted
 from fairfield.surface_patches import surface_patches
@@ -113,7 +113,8 @@ def measure(shape: str, case: str, shared: Path, queries: int) -> dict[str, Any]
         wide = errors(rows, operator, best[f"{operator} curvature"] * half_extent)
         return {**row, "curvature": wide["curvature"]}
 
-    smoothed = fairfield.smooth(field, mesh)
+    with counted(field) as asked:
+        smoothed = fairfield.smooth(field, mesh)
     return {
         "near_surface_error": field.report.near_surface_error,
         "noise": field.report.noise,
@@ -121,6 +122,7 @@ def measure(shape: str, case: str, shared: Path, queries: int) -> dict[str, Any]
         "smooth": {
             **compare(smoothed[rows], truth, rows, half_extent),
             "from mesh": float(smoothed.from_mesh.mean()),
+            "evaluations": asked[0] / len(mesh.vertices),
         },
         "best single scale": at_best("polynomial"),
         "published": at_best("polynomial-random"),
@@ -179,7 +181,9 @@ def measure_extraction(field: fairfield.Field, shape: str) -> dict[str, Any]:
     Medians of three interleaved runs. The published operator, for which all would take minutes, is
     timed on every 16th vertex.
     """
-    surface = fairfield.extract(field, RESOLUTION, "auto")
+    start = time.process_time()
+    surface, _ = extract_with_jets(field, RESOLUTION, "auto")
+    extract_seconds = time.process_time() - start
     diagonal = np.linalg.norm(np.ptp(surface.vertices, axis=0))
     timed: dict[str, list[float]] = {}
     cube = field.normalization.to_cube(surface.vertices)
@@ -219,6 +223,7 @@ def measure_extraction(field: fairfield.Field, shape: str) -> dict[str, Any]:
     published = timed["polynomial-random"]
     return {
         "vertices": len(surface.vertices),
+        "seconds": extract_seconds,
         "distance": float(exact.distance(surface.vertices).mean() / diagonal),
         "lattice": errors(answers("polynomial-lattice", surface.vertices)[rows]),
         "stencil": errors(answers("polynomial-volume", surface.vertices[rows])),
@@ -261,17 +266,21 @@ def print_tables(rows: dict[str, Any]) -> None:
     print("\nk, dir: medians, of curvedness and in degrees; evals: of the field, for each query")
     print("surface: mean distance of the extraction at automatic scale, % of the diagonal\n")
     print(
-        f"{'':19s}{'automatic':^28s}|{'published':^10s}|{'stencil':^16s}|{'surface':>9s}|"
+        f"{'':19s}{'Smooth':^24s}|{'automatic':^28s}|{'published':^10s}|{'stencil':^16s}|"
+        f"{'surface':>9s}|"
         f"{'lattice there':^16s}|{'stencil there':^16s}"
     )
     print(
-        f"{'':19s}{'k':>8s}{'dir':>8s}{'evals':>7s}{'lost':>5s}|{'evals':>10s}|"
+        f"{'':19s}{'k':>8s}{'dir':>8s}{'evals':>8s}|{'k':>8s}{'dir':>8s}{'evals':>7s}{'lost':>5s}|"
+        f"{'evals':>10s}|"
         f"{'normals':>8s}{'H':>8s}|{'':9s}|{'normals':>8s}{'H':>8s}|{'normals':>8s}{'H':>8s}"
     )
     for name, row in rows.items():
         auto, stencil, there = row["automatic"], row["stencil"], row["extraction"]
+        smooth = row["smooth"]
         print(
-            f"{name:19s}{auto['principal']:8.2%}{auto['directions']:8.2f}"
+            f"{name:19s}{smooth['principal']:8.2%}{smooth['directions']:8.2f}"
+            f"{smooth['evaluations']:8.1f}|{auto['principal']:8.2%}{auto['directions']:8.2f}"
             f"{auto['evaluations']:7.0f}{auto['unanswered']:5d}|"
             f"{row['published']['evaluations']:10.0f}|"
             f"{stencil['normal']:8.3f}{stencil['curvature']:8.4f}|"
@@ -279,11 +288,13 @@ def print_tables(rows: dict[str, Any]) -> None:
             f"{there['lattice']['normal']:8.3f}{there['lattice']['curvature']:8.4f}|"
             f"{there['stencil']['normal']:8.3f}{there['stencil']['curvature']:8.4f}"
         )
-    print("\nmicroseconds per vertex of the extraction, and share of the published operator's\n")
+    print("\nprocessor seconds of an extraction with its jets; and microseconds per vertex of it")
+    print("by operator, and share of the published one's\n")
     for name, row in rows.items():
         times, shares = row["extraction"]["microseconds"], row["extraction"]["share"]
         columns = (f"{key} {times[key]:.1f} ({shares[key]:.1%})" for key in times)
-        print(f"{name:19s}{row['extraction']['vertices']:8d} vertices: {', '.join(columns)}")
+        seconds, vertices = row["extraction"]["seconds"], row["extraction"]["vertices"]
+        print(f"{name:19s}{seconds:6.1f} s {vertices:8d} vertices: {', '.join(columns)}")
 
 
 if __name__ == "__main__":

@@ -427,7 +427,7 @@ def _parser() -> argparse.ArgumentParser:
     query.add_argument("--only", metavar="NAMES", help=f"some of {', '.join(QUANTITIES)}")
     query.set_defaults(run=_query)
 
-    for command in (smooth, query):
+    for command, operator in ((smooth, "polynomial-lattice"), (query, "polynomial")):
         command.add_argument(
             "--scale",
             type=_scale,
@@ -436,9 +436,9 @@ def _parser() -> argparse.ArgumentParser:
         )
         command.add_argument(
             "--operator",
-            default="polynomial",
-            help="polynomial (default), polynomial-volume, polynomial-lattice, polynomial-random, "
-            "finite-difference, autodiff or mesh",
+            default=operator,
+            help="polynomial, polynomial-volume, polynomial-lattice, polynomial-random, "
+            "finite-difference, autodiff or mesh (default: %(default)s)",
         )
 
     extract = commands.add_parser("extract", help="the field's surface as a triangle mesh")

@@ -32,6 +32,7 @@ from .fitting import fit
 from .fused import warm_up
 from .kept_fields import KeptFields
 from .mesh import TriangleMesh
+from .operators.differentiation import BY_PATCHES
 from .progress import Progress, ProgressCallback
 from .smoothing import smooth
 from .surface_attributes import surface_attributes
@@ -353,7 +354,7 @@ class Server:
             TriangleMesh(points, arrays["triangles"]) if is_mesh else points,
             scale=parameters.scale("auto") or "auto",
             scale_factor=parameters.number("scale_factor", 1.0),
-            operator=parameters.text("operator", "polynomial"),
+            operator=parameters.text("operator", BY_PATCHES),
             progress=progress,
         )
         scale = float(np.median(jets.scale)) if len(jets.scale) else 0.0

@@ -16,7 +16,7 @@ from .errors import FairfieldError
 from .jets import Array, Jets
 from .mesh import TriangleMesh
 from .normalization import HALF_EXTENT_IN_CUBE
-from .operators.differentiation import Scale, as_points, differentiate, surface_offset
+from .operators.differentiation import BY_PATCHES, Scale, as_points, differentiate, surface_offset
 from .operators.vertex_jets import vertex_jets
 from .progress import ProgressCallback, part, silent
 
@@ -24,12 +24,8 @@ if TYPE_CHECKING:
     from .field import Field
 
 MAX_STEPS = 12
-SMOOTHING_OPERATORS = (
-    "polynomial",
-    "polynomial-volume",
-    "polynomial-lattice",
-    "polynomial-random",
-)
+DISKS = ("polynomial", BY_PATCHES)
+SMOOTHING_OPERATORS = (*DISKS, "polynomial-volume", "polynomial-random")
 CHECKED_VERTICES = 4096
 LARGEST_DISTANCE = 0.1
 """In half-extents: of the tenth of a mesh's vertices that is nearest to the field's surface, from
@@ -76,7 +72,7 @@ def smooth(
     *,
     scale: Scale = "auto",
     scale_factor: float = 1.0,
-    operator: str = "polynomial",
+    operator: str = BY_PATCHES,
     progress: ProgressCallback = silent,
 ) -> SurfaceJets:
     """Return the jets of the smoothed surface at the foot points of N points, in their order.
@@ -88,7 +84,9 @@ def smooth(
 
     The foot point is reached by Newton steps along the fitted gradient. A point that was as good
     as there is not measured again; from a mesh's own vertices one step is enough, and the few that
-    need more take them. The other parameters are those of `differentiate`.
+    need more take them. The other parameters are those of `differentiate`. By default, points that
+    lie close together share disks: that takes less time, and averages noise better. Which points
+    are asked so has a small influence on the answers.
 
     Raises
     ------
@@ -102,7 +100,7 @@ def smooth(
         _refuse_another_mesh(field, mesh)
     start = as_points(points.vertices if isinstance(points, TriangleMesh) else points)
     settings = scale, scale_factor, operator
-    if mesh is None or scale != "auto" or scale_factor > 1 or operator != "polynomial":
+    if mesh is None or scale != "auto" or scale_factor > 1 or operator not in DISKS:
         return _of_the_field(field, start, *settings, progress)
     answer = _of_the_field(field, start, *settings, part(progress, 0.0, 0.8))
     return _with_the_mesh(answer, mesh, part(progress, 0.8, 1.0))

@@ -60,7 +60,7 @@ class SmoothSettings:
 
     scale: Scale = SCALE_AUTO
     scale_factor: float = 1.0
-    operator: str = "polynomial"
+    operator: str = "polynomial-lattice"
 
 
 @dataclass(frozen=True)
