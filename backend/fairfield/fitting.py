@@ -37,6 +37,7 @@ from .sampling import (
     near_surface_points,
 )
 from .training import choose_trainer
+from .vertex_offset import with_vertex_offsets
 
 Batch = tuple[Float32, Float32, Float32]
 """Points (B, 3), what the network should add there in cells of the base (B,), and weights (B,)."""
@@ -273,7 +274,10 @@ def _fit(
             repairs=repairs,
             warnings=_warnings(cube_mesh, distance),
         )
-    return Field(module, normalization, report, scale_map, beyond_rim)
+    field = Field(module, normalization, report, scale_map, beyond_rim)
+    with stopwatch("scales"):
+        field.scale_map = with_vertex_offsets(field, distance.surface.vertices, random)
+    return field
 
 
 class Stopwatch:
@@ -286,7 +290,7 @@ class Stopwatch:
     def __call__(self, stage: str) -> Iterator[None]:
         start = time.perf_counter()
         yield
-        self.seconds[stage] = time.perf_counter() - start
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
 
 
 def _new_module(config: FieldConfig, seed: int) -> NeuralField:

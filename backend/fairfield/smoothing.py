@@ -144,7 +144,8 @@ def _of_the_field(
         )
         if operator not in SMOOTHING_OPERATORS:
             return jets
-        return replace(jets, value=jets.value - surface_offset(field, at, scale))
+        offset = surface_offset(field, at, scale)
+        return replace(jets, value=jets.value - jets.gradient_norm * offset)
 
     first = measure(start, part(progress, 0.0, 0.5))
     foot = start + _newton_step(first)

@@ -125,17 +125,18 @@ def smoothed_values(
 ) -> Array:
     """Return the distances (N,) to the surface smoothed at a scale, in the mesh's own units.
 
-    They are the jets' values, but for `surface_offset`; the parameters are those of
+    They are the jets' values, less what `surface_offset` makes of them; the parameters are those of
     `differentiate`.
     """
     table = as_points(points)
     unit = field.normalization.unit
     cube = field.normalization.to_cube(table)
     first, _ = (s / unit for s in scales(field, table, scale, scale_factor, "polynomial"))
-    value = np.empty(len(cube))
+    value, slope = np.empty(len(cube)), np.empty(len(cube))
 
     def measure(one: Field, rows: Rows) -> None:
-        value[rows], _, _ = _tangent(one, cube[rows], first[rows], first[rows])
+        value[rows], gradient, _ = _tangent(one, cube[rows], first[rows], first[rows])
+        slope[rows] = np.linalg.norm(gradient, axis=1)
 
     _for_each(
         field,
@@ -143,7 +144,7 @@ def smoothed_values(
         measure,
         lambda done: progress(Progress(done, "Smoothing the surface")),
     )
-    return value * unit - surface_offset(field, table, scale)
+    return value * unit - slope * surface_offset(field, table, scale)
 
 
 def _chunks(rows: Rows, length: int) -> list[Rows]:
