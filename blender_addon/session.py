@@ -132,8 +132,6 @@ class Session:
         work = [Work(source, self._job(goal, source, settings)) for source in found]
         self.click = Click(goal, work, problems)
         self.messages = []
-        read = {each.mesh for each in found}
-        self.waiting = [item for item in self.waiting if item[1].source.mesh not in read]
         self.queue.add([each.job for each in work])
         return self.click
 
@@ -205,14 +203,14 @@ class Session:
         return smoothed or bool(added)
 
     def forget_jobs(self) -> None:
-        """Cancel what is under way and drop the results that wait."""
+        """Cancel what is under way; results that wait go on waiting."""
         self.queue.drop()
         self.click = None
-        self.waiting.clear()
 
     def forget_scene(self) -> None:
         """Cancel and forget everything that belongs to the open file."""
         self.forget_jobs()
+        self.waiting.clear()
         self.reports.clear()
         self.refined.clear()
         self.messages = []
@@ -246,10 +244,21 @@ class Session:
                 elif click.goal is Goal.FIT:
                     self.refined.discard(job.fit_key)
                 if click.goal.writes:
-                    self.waiting.append((click.goal, work))
+                    self._let_wait(click.goal, work)
             elif job.message and job.message not in messages:
                 messages.append(job.message)
         self.messages = messages
+
+    def _let_wait(self, goal: Goal, work: Work) -> None:
+        """Keep a result until it is written; what it would overwrite need not be written first."""
+        mesh = work.source.mesh
+        if goal is Goal.SMOOTH:
+            self.waiting = [
+                (earlier, other)
+                for earlier, other in self.waiting
+                if earlier is not Goal.SMOOTH or other.source.mesh != mesh
+            ]
+        self.waiting.append((goal, work))
 
     def _job(self, goal: Goal, source: Source, settings: Any) -> Job:
         """What a goal takes: Refine makes the later clicks use the refined field, Fit the plain."""
