@@ -8,6 +8,7 @@ from hashlib import blake2b
 import bpy
 import numpy as np
 
+from .attributes import vertices_of
 from .units import Placement
 
 # Modifiers that leave every vertex where it is.
@@ -127,13 +128,6 @@ def find_object(uid: int) -> bpy.types.Object | None:
 def find_mesh(uid: int) -> bpy.types.Mesh | None:
     """Return the mesh with this `session_uid`, or None if it is gone."""
     return next((each for each in bpy.data.meshes if each.session_uid == uid), None)
-
-
-def vertices_of(mesh: bpy.types.Mesh) -> np.ndarray:
-    """Return the (V, 3) float32 local coordinates of a mesh."""
-    vertices = np.empty((len(mesh.vertices), 3), np.float32)
-    mesh.vertices.foreach_get("co", vertices.reshape(-1))
-    return vertices
 
 
 def digest_of(vertices: np.ndarray) -> bytes:
