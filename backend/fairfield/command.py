@@ -68,12 +68,16 @@ def _fit(options: argparse.Namespace) -> int:
     _require_folder(options.output)
     from . import memory
     from .fitting import fit
+    from .fused import reason_not_compiled
     from .mesh import TriangleMesh
+    from .progress import PREPARING
 
     start = time.perf_counter()
     mesh = TriangleMesh.load(options.mesh)
     memory.fit_need(mesh, options.preset, options.field).check(memory.available_bytes())
     with _ProgressLine() as progress:
+        progress(PREPARING)
+        reason_not_compiled()
         field = fit(
             mesh,
             options.preset,
