@@ -20,6 +20,7 @@ from .client.installation import Installation
 from .client.jobs import Job, JobQueue, JobState
 from .results import Work
 from .sources import SceneError, Source
+from .units import Placement
 
 # Modes in which a mesh belongs to a tool: what is written to it meanwhile is lost.
 _HOLDING_MODES = {"EDIT", "SCULPT"}
@@ -55,8 +56,12 @@ class FitReport:
         What the fit took.
     warnings
         Sentences of the backend.
+    digest, placement
+        Of the mesh that was fitted; see `Source`.
     noise_before, noise_after
         For a refined field: how far its own normals are from the smooth ones, in degrees.
+    nothing_gained
+        Whether Refine kept the field as it was.
     from_mesh
         After Smooth: share of the vertices at which the mesh itself was the better source.
     """
@@ -66,8 +71,11 @@ class FitReport:
     noise: float
     seconds: float
     warnings: list[str]
+    digest: bytes
+    placement: Placement
     noise_before: float | None = None
     noise_after: float | None = None
+    nothing_gained: bool = False
     from_mesh: float | None = None
 
 
@@ -287,8 +295,11 @@ class Session:
             noise=float(report["noise"]),
             seconds=sum(float(each) for each in report["seconds"].values()),
             warnings=[str(each) for each in report["warnings"]],
+            digest=work.source.digest,
+            placement=work.source.placement,
             noise_before=tuning.get("normal_error_before"),
             noise_after=tuning.get("normal_error_after"),
+            nothing_gained=bool(tuning.get("unchanged")),
             from_mesh=None if own is None else own / max(1, len(work.source.points)),
         )
         for uid in work.source.objects:

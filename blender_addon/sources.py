@@ -120,6 +120,14 @@ def changes_geometry(blender_object: bpy.types.Object) -> bool:
     return keys is not None and any(block.value != 0.0 for block in keys.key_blocks[1:])
 
 
+def modifiers_sentence(name: str) -> str:
+    """What the artist is told where `changes_geometry` is so."""
+    return (
+        f"{name}: modifiers or shape keys change the geometry; the values are those of the "
+        "final surface next to each vertex of the base mesh."
+    )
+
+
 def find_object(uid: int) -> bpy.types.Object | None:
     """Return the object with this `session_uid`, or None if it is gone."""
     return next((each for each in bpy.data.objects if each.session_uid == uid), None)
@@ -166,10 +174,7 @@ def _read(blender_object: bpy.types.Object, depsgraph: bpy.types.Depsgraph, unit
     if len(base) != len(evaluated_vertices) or not np.array_equal(
         base, evaluated_vertices, equal_nan=True
     ):
-        warnings.append(
-            f"{name}: modifiers or shape keys change the geometry; the values are those of the "
-            "final surface next to each vertex of the base mesh."
-        )
+        warnings.append(modifiers_sentence(name))
     return Source(
         name=name,
         objects=[blender_object.session_uid],

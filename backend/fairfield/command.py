@@ -116,6 +116,11 @@ def _finetune(options: argparse.Namespace) -> int:
     tuned.save(options.output)
     report = tuned.report.finetuning
     assert report is not None
+    if report["unchanged"]:
+        print(
+            "note: fine-tuning gained nothing on this field, which is kept as it was",
+            file=sys.stderr,
+        )
     _report(
         options,
         {**report, "output": str(options.output)},
