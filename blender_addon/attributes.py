@@ -13,6 +13,8 @@ from .units import Placement
 
 # Written beside the attributes, so that a legend can name the unit in later sessions too.
 UNITS_KEY = "fairfield_units"
+# Likewise half the largest side in these units, which tells a flat from a bend.
+HALF_SIZE_KEY = "fairfield_half_size"
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,14 @@ def write_quantities(
     if tangent in arrays:
         write(mesh, tangent, "FLOAT_VECTOR", placement.tangents_back(arrays[tangent]))
     mesh[UNITS_KEY] = placement.units
+    mesh[HALF_SIZE_KEY] = _half_size(placement.place(vertices_of(mesh)))
+
+
+def vertices_of(mesh: bpy.types.Mesh) -> np.ndarray:
+    """Return the (V, 3) float32 local coordinates of a mesh."""
+    vertices = np.empty((len(mesh.vertices), 3), np.float32)
+    mesh.vertices.foreach_get("co", vertices.reshape(-1))
+    return vertices
 
 
 def write_colors(mesh: bpy.types.Mesh, colors: np.ndarray) -> None:
@@ -95,3 +105,8 @@ def read(mesh: bpy.types.Mesh, name: str) -> np.ndarray | None:
     flat: np.ndarray = np.empty(len(attribute.data) * layout.width, layout.dtype)
     attribute.data.foreach_get(layout.field, flat)
     return flat if layout.width == 1 else flat.reshape(-1, layout.width)
+
+
+def _half_size(vertices: np.ndarray) -> float:
+    """Return half the largest side of the box around (V, 3) vertices."""
+    return float(np.ptp(vertices, axis=0).max()) / 2 if len(vertices) else 0.0

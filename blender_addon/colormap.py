@@ -33,9 +33,14 @@ _SEQUENTIAL = np.array(
 UNANSWERED_COLOR = (0.35, 0.35, 0.35)
 # Curvature has long tails at creases; the colours span what most of the surface has.
 TAIL_PERCENT = 5.0
+# The least curvature that gets full colours: that of a sphere five times as large as the mesh. What
+# is measured on exact flats is up to a sixth of it, by rounding, and must look flat.
+FLATTEST = 0.2
 
 
-def automatic_range(values: np.ndarray, quantity: Quantity) -> tuple[float, float]:
+def automatic_range(
+    values: np.ndarray, quantity: Quantity, half_size: float = 0.0
+) -> tuple[float, float]:
     """Return the range (low, high) whose ends get the extreme colours.
 
     Parameters
@@ -44,17 +49,24 @@ def automatic_range(values: np.ndarray, quantity: Quantity) -> tuple[float, floa
         (N,), NaN where there is no answer.
     quantity
         What the values are; a signed one gets a range symmetric about zero.
+    half_size
+        Half the largest side of the mesh, for which a curvature's range is not too narrow; 0 if it
+        is not known.
     """
     if quantity.fixed_range is not None:
         return quantity.fixed_range
     finite = values[np.isfinite(values)]
     if not finite.size:
         return (-1.0, 1.0) if quantity.signed else (0.0, 1.0)
+    # A flat surface has rounding noise only; a range as narrow as that would colour it wildly.
+    narrowest = 0.0
+    if quantity.length_power < 0 and half_size > 0:
+        narrowest = (FLATTEST / half_size) ** -quantity.length_power
     low, high = np.percentile(finite, (TAIL_PERCENT, 100 - TAIL_PERCENT))
     if quantity.signed:
-        # A flat surface has rounding noise only; a range of zero width would colour it wildly.
-        reach = float(max(abs(low), abs(high))) or 1.0
+        reach = float(max(abs(low), abs(high), narrowest)) or 1.0
         return -reach, reach
+    high = max(high, low + narrowest)
     return float(low), float(high) if high > low else float(low) + (abs(float(low)) or 1.0)
 
 

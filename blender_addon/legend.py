@@ -91,12 +91,15 @@ def _draw_legend(
 
 
 def _corner(context: bpy.types.Context, scale: float) -> tuple[float, float]:
-    """Return the lower left corner of the bar, clear of a toolbar that lies over the viewport."""
-    left = MARGIN * scale
-    for region in context.area.regions:
-        if region.type == "TOOLS" and context.preferences.system.use_region_overlap:
-            left += region.width if region.width > 1 else 0
-    return left, 2 * MARGIN * scale
+    """Return the lower left corner of the bar, clear of what else lies over the viewport."""
+    left, bottom = MARGIN * scale, 2 * MARGIN * scale
+    if context.preferences.system.use_region_overlap:
+        for region in context.area.regions:  # those that are hidden are 1 wide and high
+            if region.type == "TOOLS" and region.width > 1:
+                left += region.width
+            elif region.type in {"ASSET_SHELF", "ASSET_SHELF_HEADER"} and region.height > 1:
+                bottom += region.height
+    return left, bottom
 
 
 def _draw_bar(left: float, bottom: float, width: float, height: float, colors: np.ndarray) -> None:

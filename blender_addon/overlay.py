@@ -39,7 +39,9 @@ def color_mesh(mesh: bpy.types.Mesh, scene: bpy.types.Scene) -> bool:
     if values is None:
         return False
     if chosen.range_is_auto:
-        low, high = colormap.automatic_range(values, quantity)
+        low, high = colormap.automatic_range(
+            values, quantity, mesh.get(attributes.HALF_SIZE_KEY, 0.0)
+        )
     else:
         low, high = chosen.range_low, chosen.range_high
     colors = colormap.colors(values, low, high, signed=quantity.signed)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import bpy
 
-from . import launch, overlay, preferences, session, sources
+from . import launch, mesh_changes, overlay, preferences, session, sources
 from .client.backend import BackendState
 from .client.environment import BackendKind, BackendUnavailable, EnvironmentState
 from .sentences import draw_sentence
-from .session import Session
+from .session import FitReport, Session
 
 WORTH_TELLING = 0.01
 """Share of vertices that the mesh itself answers for, from which on it is told."""
@@ -143,47 +143,62 @@ def _draw_progress(layout: bpy.types.UILayout, context: bpy.types.Context, activ
             row.label(text=f"{progress.fraction:.0%}")
         row.operator("fairfield.cancel", text="Cancel", icon="X")
         draw_sentence(layout, context, text, "NONE")
-    elif active.waiting:
-        draw_sentence(
-            layout, context, "The result is written when you return to Object Mode.", "INFO"
-        )
-        layout.operator("fairfield.cancel", text="Drop the Result", icon="X")
+    if active.waiting:
+        count = len(active.waiting)
+        what = "The result is" if count == 1 else f"{count} results are"
+        draw_sentence(layout, context, f"{what} written when you return to Object Mode.", "INFO")
+        if not active.queue.busy:
+            text = "Drop the Result" if count == 1 else "Drop the Results"
+            layout.operator("fairfield.cancel", text=text, icon="X")
 
 
 def _draw_report(layout: bpy.types.UILayout, context: bpy.types.Context, active: Session) -> None:
     """Draw what went wrong with the last click, and what is known of the active object."""
-    for message in active.messages:
-        if message != active.queue.problem:
-            draw_sentence(layout, context, message, "INFO")
     blender_object = context.active_object
-    if blender_object is None or blender_object.type != "MESH":
-        return
-    if sources.changes_geometry(blender_object):
+    is_mesh = blender_object is not None and blender_object.type == "MESH"
+    told_elsewhere = {active.queue.problem}
+    if is_mesh and sources.changes_geometry(blender_object):
+        sentence = sources.modifiers_sentence(blender_object.name)
+        told_elsewhere.add(sentence)
         box = layout.box()
-        draw_sentence(
-            box,
-            context,
-            f"Modifiers or shape keys change {blender_object.name}: what is fitted is the final "
-            "surface, and values go to the vertices of the base mesh.",
-            "INFO",
-        )
+        draw_sentence(box, context, sentence, "INFO")
         box.operator("fairfield.copy_with_modifiers", icon="DUPLICATE")
-    report = active.reports.get(blender_object.session_uid)
-    if report is not None:
-        box = layout.box().column()
-        box.label(text=f"{blender_object.name}: fitted in {report.seconds:.1f} s")
-        box.label(text=f"Near-surface error: {report.error:.2g} ({report.relative_error:.2%})")
-        box.label(
-            text="Noise of the mesh: none"
-            if report.noise < CLEAN
-            else f"Noise of the mesh: {report.noise:.2%} of its half size"
-        )
-        if (report.from_mesh or 0) >= WORTH_TELLING:
-            box.label(text=f"From the mesh's own vertices: {report.from_mesh:.0%}")
-        if report.noise_before is not None and report.noise_after is not None:
-            box.label(
-                text=f"Refined: noise of normals {report.noise_before:.2g}° to "
-                f"{report.noise_after:.2g}°"
-            )
+    for message in active.messages:
+        if message not in told_elsewhere:
+            draw_sentence(layout, context, message, "INFO")
+    report = active.reports.get(blender_object.session_uid) if is_mesh else None
+    if report is None:
+        return
+    box = layout.box().column()
+    if mesh_changes.is_unchanged(blender_object, report.digest, report.placement):
+        for line in report_lines(blender_object.name, report):
+            box.label(text=line)
         for warning in report.warnings:
             draw_sentence(box, context, warning, "ERROR")
+    else:
+        draw_sentence(box, context, changed_sentence(blender_object.name), "INFO")
+
+
+def changed_sentence(name: str) -> str:
+    """What stands in place of a report on a mesh that is no longer so."""
+    return f"{name} was changed since it was fitted; click Fit or Smooth to measure it as it is."
+
+
+def report_lines(name: str, report: FitReport) -> list[str]:
+    """What is told of the field of an object, in short lines."""
+    lines = [
+        f"{name}: fitted in {report.seconds:.1f} s",
+        f"Near-surface error: {report.error:.2g} ({report.relative_error:.2%})",
+        "Noise of the mesh: none"
+        if report.noise < CLEAN
+        else f"Noise of the mesh: {report.noise:.2%} of its half size",
+    ]
+    if report.from_mesh is not None and report.from_mesh >= WORTH_TELLING:
+        lines.append(f"From the mesh's own vertices: {report.from_mesh:.0%}")
+    if report.nothing_gained:
+        lines.append("Refined: nothing gained, kept as it was")
+    elif report.noise_before is not None and report.noise_after is not None:
+        lines.append(
+            f"Refined: noise of normals {report.noise_before:.2g}° to {report.noise_after:.2g}°"
+        )
+    return lines

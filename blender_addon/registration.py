@@ -8,7 +8,17 @@ from typing import Any
 import bpy
 from bpy.app.handlers import persistent
 
-from . import legend, operators, overlay, panel, preferences, session, settings, timer
+from . import (
+    legend,
+    mesh_changes,
+    operators,
+    overlay,
+    panel,
+    preferences,
+    session,
+    settings,
+    timer,
+)
 
 CLASSES = (*settings.CLASSES, *preferences.CLASSES, *operators.CLASSES, *panel.CLASSES)
 
@@ -22,6 +32,7 @@ def register() -> None:
     bpy.app.handlers.load_pre.append(_before_load)
     bpy.app.handlers.undo_post.append(_after_undo)
     bpy.app.handlers.redo_post.append(_after_redo)
+    mesh_changes.register()
     legend.register()
     # Blender does not disable extensions in every way of ending.
     atexit.register(_end)
@@ -32,6 +43,7 @@ def unregister() -> None:
     atexit.unregister(_end)
     _end()
     legend.unregister()
+    mesh_changes.unregister()
     bpy.app.handlers.redo_post.remove(_after_redo)
     bpy.app.handlers.undo_post.remove(_after_undo)
     bpy.app.handlers.load_pre.remove(_before_load)

@@ -20,6 +20,7 @@ from .client.installation import Installation
 from .client.jobs import Job, JobQueue, JobState
 from .results import Work
 from .sources import SceneError, Source
+from .units import Placement
 
 # Modes in which a mesh belongs to a tool: what is written to it meanwhile is lost.
 _HOLDING_MODES = {"EDIT", "SCULPT"}
@@ -55,8 +56,12 @@ class FitReport:
         What the fit took.
     warnings
         Sentences of the backend.
+    digest, placement
+        Of the mesh that was fitted; see `Source`.
     noise_before, noise_after
         For a refined field: how far its own normals are from the smooth ones, in degrees.
+    nothing_gained
+        Whether Refine kept the field as it was.
     from_mesh
         After Smooth: share of the vertices at which the mesh itself was the better source.
     """
@@ -66,8 +71,11 @@ class FitReport:
     noise: float
     seconds: float
     warnings: list[str]
+    digest: bytes
+    placement: Placement
     noise_before: float | None = None
     noise_after: float | None = None
+    nothing_gained: bool = False
     from_mesh: float | None = None
 
 
@@ -132,8 +140,6 @@ class Session:
         work = [Work(source, self._job(goal, source, settings)) for source in found]
         self.click = Click(goal, work, problems)
         self.messages = []
-        read = {each.mesh for each in found}
-        self.waiting = [item for item in self.waiting if item[1].source.mesh not in read]
         self.queue.add([each.job for each in work])
         return self.click
 
@@ -205,14 +211,14 @@ class Session:
         return smoothed or bool(added)
 
     def forget_jobs(self) -> None:
-        """Cancel what is under way and drop the results that wait."""
+        """Cancel what is under way; results that wait go on waiting."""
         self.queue.drop()
         self.click = None
-        self.waiting.clear()
 
     def forget_scene(self) -> None:
         """Cancel and forget everything that belongs to the open file."""
         self.forget_jobs()
+        self.waiting.clear()
         self.reports.clear()
         self.refined.clear()
         self.messages = []
@@ -246,10 +252,21 @@ class Session:
                 elif click.goal is Goal.FIT:
                     self.refined.discard(job.fit_key)
                 if click.goal.writes:
-                    self.waiting.append((click.goal, work))
+                    self._let_wait(click.goal, work)
             elif job.message and job.message not in messages:
                 messages.append(job.message)
         self.messages = messages
+
+    def _let_wait(self, goal: Goal, work: Work) -> None:
+        """Keep a result until it is written; what it would overwrite need not be written first."""
+        mesh = work.source.mesh
+        if goal is Goal.SMOOTH:
+            self.waiting = [
+                (earlier, other)
+                for earlier, other in self.waiting
+                if earlier is not Goal.SMOOTH or other.source.mesh != mesh
+            ]
+        self.waiting.append((goal, work))
 
     def _job(self, goal: Goal, source: Source, settings: Any) -> Job:
         """What a goal takes: Refine makes the later clicks use the refined field, Fit the plain."""
@@ -278,8 +295,11 @@ class Session:
             noise=float(report["noise"]),
             seconds=sum(float(each) for each in report["seconds"].values()),
             warnings=[str(each) for each in report["warnings"]],
+            digest=work.source.digest,
+            placement=work.source.placement,
             noise_before=tuning.get("normal_error_before"),
             noise_after=tuning.get("normal_error_after"),
+            nothing_gained=bool(tuning.get("unchanged")),
             from_mesh=None if own is None else own / max(1, len(work.source.points)),
         )
         for uid in work.source.objects:

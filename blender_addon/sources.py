@@ -8,6 +8,7 @@ from hashlib import blake2b
 import bpy
 import numpy as np
 
+from .attributes import vertices_of
 from .units import Placement
 
 # Modifiers that leave every vertex where it is.
@@ -119,6 +120,14 @@ def changes_geometry(blender_object: bpy.types.Object) -> bool:
     return keys is not None and any(block.value != 0.0 for block in keys.key_blocks[1:])
 
 
+def modifiers_sentence(name: str) -> str:
+    """What the artist is told where `changes_geometry` is so."""
+    return (
+        f"{name}: modifiers or shape keys change the geometry; the values are those of the "
+        "final surface next to each vertex of the base mesh."
+    )
+
+
 def find_object(uid: int) -> bpy.types.Object | None:
     """Return the object with this `session_uid`, or None if it is gone."""
     return next((each for each in bpy.data.objects if each.session_uid == uid), None)
@@ -127,13 +136,6 @@ def find_object(uid: int) -> bpy.types.Object | None:
 def find_mesh(uid: int) -> bpy.types.Mesh | None:
     """Return the mesh with this `session_uid`, or None if it is gone."""
     return next((each for each in bpy.data.meshes if each.session_uid == uid), None)
-
-
-def vertices_of(mesh: bpy.types.Mesh) -> np.ndarray:
-    """Return the (V, 3) float32 local coordinates of a mesh."""
-    vertices = np.empty((len(mesh.vertices), 3), np.float32)
-    mesh.vertices.foreach_get("co", vertices.reshape(-1))
-    return vertices
 
 
 def digest_of(vertices: np.ndarray) -> bytes:
@@ -172,10 +174,7 @@ def _read(blender_object: bpy.types.Object, depsgraph: bpy.types.Depsgraph, unit
     if len(base) != len(evaluated_vertices) or not np.array_equal(
         base, evaluated_vertices, equal_nan=True
     ):
-        warnings.append(
-            f"{name}: modifiers or shape keys change the geometry; the values are those of the "
-            "final surface next to each vertex of the base mesh."
-        )
+        warnings.append(modifiers_sentence(name))
     return Source(
         name=name,
         objects=[blender_object.session_uid],

@@ -68,12 +68,16 @@ def _fit(options: argparse.Namespace) -> int:
     _require_folder(options.output)
     from . import memory
     from .fitting import fit
+    from .fused import reason_not_compiled
     from .mesh import TriangleMesh
+    from .progress import PREPARING
 
     start = time.perf_counter()
     mesh = TriangleMesh.load(options.mesh)
     memory.fit_need(mesh, options.preset, options.field).check(memory.available_bytes())
     with _ProgressLine() as progress:
+        progress(PREPARING)
+        reason_not_compiled()
         field = fit(
             mesh,
             options.preset,
@@ -112,6 +116,11 @@ def _finetune(options: argparse.Namespace) -> int:
     tuned.save(options.output)
     report = tuned.report.finetuning
     assert report is not None
+    if report["unchanged"]:
+        print(
+            "note: fine-tuning gained nothing on this field, which is kept as it was",
+            file=sys.stderr,
+        )
     _report(
         options,
         {**report, "output": str(options.output)},

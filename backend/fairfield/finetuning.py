@@ -107,6 +107,8 @@ class FinetuneReport:
         Whether the operator's values were handed over to a finer base, instead of training.
     steps, kept_share
         Training steps done, and the share of what was learned that was kept.
+    unchanged
+        Whether nothing could be gained within the limits, so that the field is as it was.
     normal_error_before, normal_error_after
         Mean angle in degrees between autodiff's normals and the operator's on the field as it was,
         at points that were not trained on.
@@ -122,6 +124,7 @@ class FinetuneReport:
     handed_over: bool
     steps: int
     kept_share: float
+    unchanged: bool
     normal_error_before: float
     normal_error_after: float
     reference: str
@@ -272,6 +275,7 @@ def finetune(
         handed_over=handed_over,
         steps=steps,
         kept_share=kept_share,
+        unchanged=not handed_over and _same(field.module.state_dict(), tuned.module.state_dict()),
         normal_error_before=error_before,
         normal_error_after=error_after,
         reference="field" if mesh is None else "mesh",
@@ -520,6 +524,10 @@ def _take_back(module: NeuralField, before: State, acceptable: Callable[[], bool
         if acceptable():
             break
     return share
+
+
+def _same(before: State, after: State) -> bool:
+    return all(torch.equal(old, after[name]) for name, old in before.items())
 
 
 def _normal_error(field: Field, held_out: Lesson) -> float:

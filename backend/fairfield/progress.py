@@ -31,6 +31,9 @@ class Progress:
     seconds_left: float | None = None
 
 
+PREPARING = Progress(0.0, "Preparing for this computer (takes up to a minute the first time)")
+"""While kernels compile, or are loaded."""
+
 ProgressCallback = Callable[[Progress], None]
 """Called often, from the thread that works. Raise `fairfield.Cancelled` in it to stop the call."""
 

@@ -33,7 +33,7 @@ from .fused import warm_up
 from .kept_fields import KeptFields
 from .mesh import TriangleMesh
 from .operators.differentiation import BY_PATCHES
-from .progress import Progress, ProgressCallback
+from .progress import PREPARING, Progress, ProgressCallback
 from .smoothing import smooth
 from .surface_attributes import surface_attributes
 from .threads import thread_count
@@ -213,7 +213,7 @@ class Server:
         else:
             self._queue.put((frame, self._pending[identifier]))
             if not self._warm:
-                self._report(identifier, Progress(0.0, "Compiling for this processor"))
+                self._report(identifier, PREPARING)
 
     def _run_job(self, frame: wire.Frame, cancelled: threading.Event) -> None:
         identifier, method = frame.header["id"], frame.header["method"]

@@ -8,7 +8,7 @@ from .. import session, timer
 
 
 class CancelOperator(bpy.types.Operator):
-    """Cancel what is under way and drop results that wait to be written"""
+    """Cancel what is under way, or drop results that wait to be written"""
 
     bl_idname = "fairfield.cancel"
     bl_label = "Cancel"
@@ -16,7 +16,8 @@ class CancelOperator(bpy.types.Operator):
     def execute(self, _context: bpy.types.Context) -> set[str]:
         """Ask for the end; the timer sees to it."""
         active = session.current()
-        active.waiting.clear()
+        if active.click is None and not active.installing:
+            active.waiting.clear()
         active.queue.cancel()
         if active.installation is not None:
             active.installation.cancel()

@@ -65,7 +65,7 @@ class Model:
 
 @dataclass
 class Asked:
-    """A click under way: for each of its jobs the mesh and the shape at the click."""
+    """A click, under way or with results that wait: each job's mesh and its shape at the click."""
 
     click: object
     targets: list[tuple[int, int]]
@@ -87,7 +87,7 @@ class SceneMachine(RuleBasedStateMachine):
         self._configure()
         self.model = Model()
         self.editing: str | None = None
-        self.asked: Asked | None = None
+        self.asked: list[Asked] = []
         self.counter = 0
         self.history: list[Model] = []
         self._push("Start")
@@ -232,7 +232,7 @@ class SceneMachine(RuleBasedStateMachine):
     @rule(patient=st.booleans(), which=WHICH)
     def fit(self, patient: bool, which: int) -> None:
         """Click Fit."""
-        if not (self.model.objects and not self._working):
+        if not (self.model.objects and self.session.click is None):
             return
         self.counted["steps"] += 1
         self._click("FIT", patient, which)
@@ -240,7 +240,7 @@ class SceneMachine(RuleBasedStateMachine):
     @rule(patient=st.booleans(), which=WHICH)
     def smooth(self, patient: bool, which: int) -> None:
         """Click Smooth."""
-        if not (self.model.objects and not self._working):
+        if not (self.model.objects and self.session.click is None):
             return
         self.counted["steps"] += 1
         self._click("SMOOTH", patient, which)
@@ -248,7 +248,7 @@ class SceneMachine(RuleBasedStateMachine):
     @rule(patient=st.booleans(), which=WHICH)
     def extract(self, patient: bool, which: int) -> None:
         """Click Extract."""
-        if not (self.model.objects and not self._working):
+        if not (self.model.objects and self.session.click is None):
             return
         self.counted["steps"] += 1
         self._click("EXTRACT", patient, which)
@@ -265,7 +265,7 @@ class SceneMachine(RuleBasedStateMachine):
             mesh = self.model.objects[by_uid[work.source.objects[0]]]
             targets.append((mesh, self.model.meshes[mesh].shape))
         assert {mesh for mesh, _ in targets} == {self.model.objects[name] for name in chosen}
-        self.asked = Asked(click, targets)
+        self.asked.append(Asked(click, targets))
         self.counted[f"{goal} clicked"] += 1
         if patient and self.editing is None:
             self.wait_for_the_end()
@@ -310,7 +310,7 @@ class SceneMachine(RuleBasedStateMachine):
         self.counted["cancelled"] += 1
         bpy.ops.fairfield.cancel()
         if self.session.click is None:
-            self.asked = None
+            self.asked.clear()
 
     @rule(what=st.integers(0, 29))
     def accident(self, what: int) -> None:
@@ -323,7 +323,7 @@ class SceneMachine(RuleBasedStateMachine):
             self.counted["file loaded"] += 1
             bpy.ops.wm.read_homefile(use_empty=True)
             self._configure()
-            self.model, self.asked, self.history = Model(), None, []
+            self.model, self.asked, self.history = Model(), [], []
             assert self.session.click is None
             assert not self.session.queue.busy
             self._push("Load")
@@ -343,48 +343,48 @@ class SceneMachine(RuleBasedStateMachine):
 
     def _tick(self) -> None:
         before = {each.name for each in bpy.context.scene.objects}
-        waited = list(self.session.waiting)
-        ended = self.asked is not None and self.session.click is None
+        click, candidates = self.session.click, list(self.session.waiting)
         timer._tick()
         time.sleep(0.001)
-        if self.asked is None or (self.session.click is not None and not ended):
-            return
-        written = [
-            work
-            for _, work in waited or self._delivered()
-            if all(work is not left for _, left in self.session.waiting)
-        ]
+        if click is not None and self.session.click is None:
+            self._check_words(click)
+            candidates = self._with_results(click, candidates)
+        left = [work for _, work in self.session.waiting]
+        written = [work for _, work in candidates if all(work is not each for each in left)]
         if written:
             self._take_over(written, before)
-        if not self.session.waiting:
-            self._check_words()
-            self.asked = None
+        self.asked = [
+            each
+            for each in self.asked
+            if each.click is self.session.click
+            or any(work is other for work in each.click.work for other in left)
+        ]
 
-    def _delivered(self) -> list:
-        """The results of a click that ended in this very tick."""
-        assert self.asked is not None
-        click = self.asked.click
-        if click.goal is session.Goal.FIT:
-            return []
-        done = [work for work in click.work if work.job.state is JobState.DONE]
-        return [(click.goal, work) for work in done]
+    def _with_results(self, click: session.Click, waiting: list) -> list:
+        """What may be written after a click has ended: a later Smooth takes an earlier's place."""
+        if not click.goal.writes:
+            return waiting
+        done = [(click.goal, work) for work in click.work if work.job.state is JobState.DONE]
+        again = {(goal, work.source.mesh) for goal, work in done if goal is session.Goal.SMOOTH}
+        return [each for each in waiting if (each[0], each[1].source.mesh) not in again] + done
 
     def _take_over(self, written: list, before: set[str]) -> None:
         """Bring the model to what these results must have made of the scene."""
-        assert self.asked is not None
         changed = False
+        new = {each.name for each in bpy.context.scene.objects} - before
         for work in written:
-            mesh, shape = self.asked.targets[self.asked.click.work.index(work)]
+            click, mesh, shape = self._asked_for(work)
             users = [uid for uid in work.source.objects if self._name_of(uid) is not None]
             if not users:
                 self.counted["deleted meanwhile"] += 1
                 self._expect_words("was deleted meanwhile")
-            elif self.asked.click.goal is session.Goal.EXTRACT:
+            elif click.goal is session.Goal.EXTRACT:
                 changed = True
                 self.counted["extracted"] += 1
-                new = {each.name for each in bpy.context.scene.objects} - before
                 for uid in users:
-                    (mine,) = (n for n in new if n.startswith(f"{self._name_of(uid)} Fairfield"))
+                    # Of several that have waited, the first has the first name.
+                    mine = min(n for n in new if n.startswith(f"{self._name_of(uid)} Fairfield"))
+                    new.remove(mine)
                     count = len(bpy.data.objects[mine].data.vertices)
                     assert count == extracted.setdefault(shape, count)
                     self.model.surfaces[mine] = count
@@ -398,16 +398,23 @@ class SceneMachine(RuleBasedStateMachine):
         if changed:
             self._remember()
 
+    def _asked_for(self, work: object) -> tuple[session.Click, int, int]:
+        """The click that a result is of, and its mesh and shape then."""
+        for each in self.asked:
+            for mine, (mesh, shape) in zip(each.click.work, each.targets, strict=True):
+                if mine is work:
+                    return each.click, mesh, shape
+        raise AssertionError("a result of no click")
+
     def _name_of(self, uid: int) -> str | None:
         return next((o.name for o in bpy.context.scene.objects if o.session_uid == uid), None)
 
     def _expect_words(self, words: str) -> None:
         assert any(words in message for message in self.session.messages), self.session.messages
 
-    def _check_words(self) -> None:
+    def _check_words(self, click: session.Click) -> None:
         """A job that failed says why."""
-        assert self.asked is not None
-        for work in self.asked.click.work:
+        for work in click.work:
             assert work.job.ended
             if work.job.state is JobState.FAILED:
                 assert "killed (signal 9)" in work.job.message

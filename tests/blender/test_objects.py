@@ -115,6 +115,54 @@ def test_extract_waits_while_another_object_is_edited(new_sphere, mesh_object, j
     assert bpy.context.active_object.name == "Sphere Fairfield"
 
 
+def test_a_result_that_waits_outlives_other_clicks(new_sphere, job, scene):
+    scene.fairfield.resolution = 32
+    ball = new_sphere
+    job.start("SMOOTH")
+    job.started()
+    bpy.ops.object.mode_set(mode="EDIT")
+    job.until(lambda: job.session.waiting)
+    job.start("EXTRACT")
+    job.finish()
+    job.start("FIT")
+    bpy.ops.fairfield.cancel()
+    job.finish()
+    bpy.ops.object.mode_set(mode="OBJECT")
+    job.until(lambda: job.session.idle)
+    assert "mean_curvature" in ball.data.attributes
+    assert "Sphere Fairfield" in bpy.data.objects
+    assert not job.session.messages
+
+
+def test_of_two_smooths_that_wait_the_later_is_written(new_sphere, job, read):
+    ball = new_sphere
+    job.start("SMOOTH")
+    job.started()
+    bpy.ops.object.mode_set(mode="EDIT")
+    job.until(lambda: job.session.waiting)
+    bpy.ops.mesh.select_all(action="SELECT")
+    bpy.ops.transform.resize(value=(2, 2, 2))
+    job.start("SMOOTH")
+    job.finish()
+    bpy.ops.object.mode_set(mode="OBJECT")
+    job.until(lambda: job.session.idle)
+    radius = np.linalg.norm(positions(ball), axis=1).mean()
+    assert radius > 2
+    assert np.median(read(ball, "mean_curvature")) == pytest.approx(1 / radius, rel=0.05)
+    assert not job.session.messages
+
+
+def test_a_result_that_waits_can_be_dropped(new_sphere, job):
+    job.start("SMOOTH")
+    job.started()
+    bpy.ops.object.mode_set(mode="EDIT")
+    job.until(lambda: job.session.waiting)
+    bpy.ops.fairfield.cancel()
+    bpy.ops.object.mode_set(mode="OBJECT")
+    job.until(lambda: job.session.idle)
+    assert "mean_curvature" not in new_sphere.data.attributes
+
+
 def test_undo_takes_the_result_back(sphere):
     ball = sphere()
     name = ball.name

@@ -158,3 +158,11 @@ def test_the_panel_says_where_the_mesh_itself_was_better(sphere, job, scene):
     scene.fairfield.smoothness = 1.5
     bpy.ops.fairfield.smooth()
     assert job.session.reports[ball.session_uid].from_mesh == 0
+
+
+def test_a_flat_mesh_is_not_colored_by_what_rounding_leaves(mesh_object, read):
+    for side in (0.02, 200.0):
+        quad = mesh_object([(0, 0, 0), (side, 0, 0), (side, side, 0), (0, side, 0)], [(0, 1, 2, 3)])
+        bpy.ops.fairfield.smooth()
+        assert np.abs(read(quad, "mean_curvature")).max() > 0
+        assert np.ptp(read(quad, "curvature_color"), axis=0).max() < 0.25

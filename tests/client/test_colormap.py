@@ -31,6 +31,20 @@ def test_every_range_has_a_width(name, values):
     assert low < high
 
 
+@pytest.mark.parametrize("half_size", [0.01, 1.0, 100.0])
+@pytest.mark.parametrize("name", ["mean_curvature", "gaussian_curvature", "curvedness"])
+def test_what_is_flat_for_its_size_is_not_colored_and_what_bends_is(name, half_size):
+    quantity = QUANTITIES[name]
+    at_rest = colors(np.zeros(1), *((-1, 1) if quantity.signed else (0, 1)), signed=quantity.signed)
+    for bend, colored in ((0.005, False), (0.5, True)):
+        curvature = np.linspace(0, bend / half_size, 100)
+        values = curvature**-quantity.length_power
+        shown = automatic_range(values, quantity, half_size)
+        departure = np.abs(colors(values, *shown, signed=quantity.signed) - at_rest).max()
+        assert (departure > 0.3) == colored
+        assert colored or departure < 0.1
+
+
 def test_shape_index_has_the_range_that_it_always_has():
     assert automatic_range(np.zeros(3), QUANTITIES["shape_index"]) == (-1.0, 1.0)
 

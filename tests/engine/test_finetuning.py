@@ -8,6 +8,7 @@ import fairfield
 import numpy as np
 import pytest
 import torch
+from fairfield import finetuning
 from fairfield.errors import Cancelled, FairfieldError, SettingError
 from fairfield.fields import KINDS
 from fairfield.finetuning import DIFFERENCE, Lesson, direction_and_value_loss
@@ -165,6 +166,18 @@ def test_the_same_seed_gives_the_same_field(sphere_field: fairfield.Field) -> No
     )
     np.testing.assert_array_equal(first, second)
     assert (first != other).any()
+
+
+def test_it_says_whether_the_field_is_as_it_was(
+    sphere_field: fairfield.Field, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points = np.random.default_rng(0).normal(size=(100, 3)) + sphere_field.normalization.center
+    for rate, unchanged in ((finetuning.LEARNING_RATE, False), (0.0, True)):
+        monkeypatch.setattr(finetuning, "LEARNING_RATE", rate)
+        tuned = fairfield.finetune(sphere_field, hand_over=False)
+        assert tuned.report.finetuning is not None
+        assert tuned.report.finetuning["unchanged"] is unchanged
+        assert (tuned(points) == sphere_field(points)).all() == unchanged
 
 
 def test_it_can_be_cancelled_at_every_stage(sphere_field: fairfield.Field) -> None:

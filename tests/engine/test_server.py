@@ -112,6 +112,18 @@ def test_hello(client: Client) -> None:
     assert client.fail("hello", {"protocol": 99})["code"] == wire.VERSION_MISMATCH
 
 
+def test_a_first_job_says_that_kernels_are_compiled_first(monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    client = Client()
+    vertices, triangles = icosphere(subdivisions=2)
+    client.send("fit", {"field": "ball"}, vertices=vertices, triangles=triangles.astype(np.int32))
+    first = client.frames.get(timeout=60)
+    client.close()
+    assert first is not None
+    assert first.header["params"]["fraction"] == 0
+    assert "the first time" in first.header["params"]["stage"]
+
+
 def test_progress_rises_to_the_end_and_is_not_a_flood(fitted: Client) -> None:
     fractions = [report["fraction"] for report in fitted.progress]
     assert fractions == sorted(fractions)
