@@ -189,9 +189,9 @@ def report_lines(name: str, report: FitReport) -> list[str]:
     lines = [
         f"{name}: fitted in {report.seconds:.1f} s",
         f"Near-surface error: {report.error:.2g} ({report.relative_error:.2%})",
-        "Noise of the mesh: none"
+        "Noise or facets: none"
         if report.noise < CLEAN
-        else f"Noise of the mesh: {report.noise:.2%} of its half size",
+        else f"Noise or facets: {report.noise:.2%} of its half size",
     ]
     if report.from_mesh is not None and report.from_mesh >= WORTH_TELLING:
         lines.append(f"From the mesh's own vertices: {report.from_mesh:.0%}")

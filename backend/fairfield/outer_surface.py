@@ -28,6 +28,8 @@ Rows = NDArray[np.intp]
 
 SAMPLES = 1 << 12
 """Triangles that are looked at first: most meshes have nothing inside."""
+ASKED_AROUND = 1 << 15
+"""Triangles around those that are inside, which are looked at to tell whether all are to be."""
 SIDE = 2.5e-4
 """How far off a triangle its sides are looked at, in sizes of the mesh."""
 ACCURACY = 2.0
@@ -56,7 +58,13 @@ def outer_surface(
     size = float(np.ptp(mesh.vertices, axis=0).max())
     look = _Sides(mesh, winding, SIDE * size, progress)
     some = np.linspace(0, count - 1, min(count, SAMPLES)).astype(np.intp)
-    if not look(some, CENTROID).any():
+    seeds = some[look(some, CENTROID)[:, 0]]
+    if len(seeds) == 0:
+        return mesh
+    _, pairs = mesh.shared_edges()
+    first, second = mesh.triangle_normals()[pairs]
+    cosines = (first * second).sum(axis=1)
+    if not _may_be_patches(look, seeds, pairs, cosines, count):
         return mesh
     corners = mesh.vertices[mesh.triangles]
     longest = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2).max(axis=1)
@@ -64,13 +72,36 @@ def outer_surface(
     for places in (CENTROID, CORNERS):
         rows = np.flatnonzero(inside)
         inside[rows] = look(rows, places).all(axis=1)
-    _, pairs = mesh.shared_edges()
-    first, second = mesh.triangle_normals()[pairs]
-    inside = _in_patches(inside, pairs, (first * second).sum(axis=1))
+    inside = _in_patches(inside, pairs, cosines)
     if not inside.any():
         return mesh
     vertices, triangles = np.unique(mesh.triangles[~inside], return_inverse=True)
     return TriangleMesh(mesh.vertices[vertices], triangles.reshape(-1, 3))
+
+
+def _may_be_patches(look: _Sides, seeds: Rows, pairs: Rows, cosines: Array, count: int) -> bool:
+    """Whether what is inside around some triangles (S,) that are is more than the work of noise.
+
+    To ask all triangles of a scan whose noise folds it takes as long as its fit, and longer. So
+    those around the seeds are asked, ring after ring; where that would be many, it may be.
+    """
+    edges = np.maximum(np.bincount(pairs.reshape(-1), minlength=count), 1)
+    total = np.bincount(pairs.reshape(-1), np.tile(cosines, 2), count)
+    is_smooth = total > LEAST_COSINE * edges
+    links = coo_array((np.ones(pairs.shape[1], np.int8), pairs), shape=(count, count)).tocsr()
+    links = links + links.T
+    inside, asked = np.zeros(count, bool), np.zeros(count, bool)
+    front = seeds[is_smooth[seeds]]
+    asked[seeds] = True
+    for _ in range(LEAST_PATCH):
+        inside[front] = True
+        around = np.unique(links[front].indices)
+        around = around[~asked[around]]
+        asked[around] = True
+        if np.count_nonzero(asked) > ASKED_AROUND:
+            return True
+        front = around[look(around, CENTROID)[:, 0]]
+    return bool(_in_patches(inside, pairs, cosines).any())
 
 
 def _in_patches(inside: NDArray[np.bool_], pairs: Rows, cosines: Array) -> NDArray[np.bool_]:

@@ -21,7 +21,7 @@ from .operators.automatic_scale import (
     OFFSET_RADIUS,
     ScaleMap,
 )
-from .surface_patches import LEAST_SHARED, SHARED_SPACING, surface_patches
+from .surface_patches import SHARED_SPACING, surface_patches
 from .threads import thread_count
 
 if TYPE_CHECKING:
@@ -33,8 +33,10 @@ LARGEST_HEIGHT = 3.0
 """In standard deviations of the noise. At folds and rims a vertex may be far from what is smooth
 there: it has little say."""
 PROBES_AROUND = 96
-VERTICES = 1 << 17
-"""At most; of more, so many at random."""
+STARTS, VERTICES = 1 << 15, 1 << 17
+"""At most, of which patches are laid out, and which are asked; of more, so many at random."""
+VERTICES_TO_A_PATCH = 2.0
+"""Of the starts, at least: with fewer it would take long, and little would be averaged."""
 
 
 def with_vertex_offsets(field: Field, vertices: Array, random: np.random.Generator) -> ScaleMap:
@@ -47,16 +49,15 @@ def with_vertex_offsets(field: Field, vertices: Array, random: np.random.Generat
     noise = float(scale_map.noise[0])
     if noise < NOISE_OF_A_SCAN:
         return scale_map
-    if len(vertices) > VERTICES:
-        vertices = vertices[random.permutation(len(vertices))[:VERTICES]]
+    vertices = vertices[random.permutation(len(vertices))[:VERTICES]]
     patches = surface_patches(
         field,
-        vertices,
+        vertices[:STARTS],
         "auto",
         1.0,
         least_spacing=0.0,
         spacing_in_scales=SHARED_SPACING,
-        least_shared=LEAST_SHARED,
+        least_shared=VERTICES_TO_A_PATCH,
         put_back=False,
     )
     if patches is None:
