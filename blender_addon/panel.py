@@ -147,7 +147,7 @@ def _draw_progress(layout: bpy.types.UILayout, context: bpy.types.Context, activ
         count = len(active.waiting)
         what = "The result is" if count == 1 else f"{count} results are"
         draw_sentence(layout, context, f"{what} written when you return to Object Mode.", "INFO")
-        if not active.queue.busy:
+        if active.nothing_under_way:
             text = "Drop the Result" if count == 1 else "Drop the Results"
             layout.operator("fairfield.cancel", text=text, icon="X")
 
@@ -171,20 +171,20 @@ def _draw_report(layout: bpy.types.UILayout, context: bpy.types.Context, active:
         return
     box = layout.box().column()
     if mesh_changes.is_unchanged(blender_object, report.digest, report.placement):
-        for line in report_lines(blender_object.name, report):
+        for line in _report_lines(blender_object.name, report):
             box.label(text=line)
         for warning in report.warnings:
             draw_sentence(box, context, warning, "ERROR")
     else:
-        draw_sentence(box, context, changed_sentence(blender_object.name), "INFO")
+        draw_sentence(box, context, _changed_sentence(blender_object.name), "INFO")
 
 
-def changed_sentence(name: str) -> str:
+def _changed_sentence(name: str) -> str:
     """What stands in place of a report on a mesh that is no longer so."""
     return f"{name} was changed since it was fitted; click Fit or Smooth to measure it as it is."
 
 
-def report_lines(name: str, report: FitReport) -> list[str]:
+def _report_lines(name: str, report: FitReport) -> list[str]:
     """What is told of the field of an object, in short lines."""
     lines = [
         f"{name}: fitted in {report.seconds:.1f} s",

@@ -170,8 +170,9 @@ class Session:
                 interrupted = True
                 self.queue.cancel()
         self.write_results(context)
-        if self.waiting:
-            self.waiting.clear()
+        kept = [each for each in self.waiting if not any(each[1] is own for own in click.work)]
+        dropped, self.waiting = len(self.waiting) > len(kept), kept
+        if dropped:
             raise SceneError(
                 "The result is dropped, because a tool holds the scene; return every object to "
                 "Object Mode first."
@@ -180,6 +181,11 @@ class Session:
             raise SceneError("Fairfield was interrupted from the keyboard.")
         if not click.succeeded:
             raise SceneError(" ".join(self.messages) or "Fairfield was cancelled.")
+
+    @property
+    def nothing_under_way(self) -> bool:
+        """Whether nothing could be cancelled: neither a click's work nor an installation."""
+        return self.click is None and not self.installing
 
     @property
     def writable_goal(self) -> Goal | None:

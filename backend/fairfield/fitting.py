@@ -275,8 +275,10 @@ def _fit(
             warnings=_warnings(cube_mesh, distance),
         )
     field = Field(module, normalization, report, scale_map, beyond_rim)
-    with stopwatch("scales"):
-        field.scale_map = with_vertex_offsets(field, distance.surface.vertices, random)
+    with stopwatch("scales"):  # in the report's own table
+        field.scale_map = with_vertex_offsets(
+            field, distance.surface.vertices, random, part(progress, 0.99, 1.0)
+        )
     return field
 
 

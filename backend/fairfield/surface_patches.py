@@ -1,11 +1,11 @@
 """The smoothed surface as overlapping patches: polynomials that all points near them share.
 
 The operator's answer varies little within a fraction of its scale, and its disk has a quartic there
-rather than a jet alone. So it is asked at places half a scale apart; between them the quartics of
-the places around are blended, with weights that fall to zero (a partition of unity, as in Ohtake et
-al., "Multi-level Partition of Unity Implicits", SIGGRAPH 2003). A vertex of an extracted mesh so
-costs a few products instead of hundreds of the field's values; and as the samples of neighbouring
-disks lie between each other, noise is averaged as if they were denser.
+rather than a jet alone. So it is asked at places a third to half a scale apart; between them the
+quartics of the places around are blended, with weights that fall to zero (a partition of unity, as
+in Ohtake et al., "Multi-level Partition of Unity Implicits", SIGGRAPH 2003). A vertex of an
+extracted mesh so costs a few products instead of hundreds of the field's values; and as the samples
+of neighbouring disks lie between each other, noise is averaged as if they were denser.
 
 A quartic tells the distance d on the plane of its disk. Above the place u, at the height z,
 distances go on by the eikonal equation: with q = sqrt(1 - |grad d|^2) the slope along the normal,
@@ -48,7 +48,7 @@ SPACING = 0.36
 """Of the places, in scales."""
 SHARED_SPACING = 0.55
 """Of the places that given points share."""
-LEAST_SHARED = 1.2
+LEAST_SHARED = 2.0
 """Points to a place that make them worth it."""
 WIDEST_SPACING = 0.55
 """What it may be, in scales, where it would be smaller than what is asked for."""
@@ -269,7 +269,11 @@ def jets_by_patches(
     cube = place.to_cube(points)
     near = np.flatnonzero((np.abs(cube) <= 1).all(axis=1))  # not those that are not finite
     alone = np.ones(count, bool)
-    scales(field, points[:0], scale, scale_factor, "polynomial")  # refuses wrong ones
+    probes = field.scale_map.points.astype(np.float64)
+    longest = _scales(field, probes, scale, scale_factor)[0].max()
+    # What is farther from the surface is in no patch's reach.
+    values = field.evaluate(field.tensor(cube[near])).cpu().numpy()
+    near = near[np.abs(values) < longest]
     patches = None
     if len(near):
         patches = surface_patches(
@@ -364,10 +368,11 @@ def _measured(
     field.evaluator.for_each(
         starts, measure, lambda done: progress(Progress(done, "Smoothing the surface"))
     )
-    tables = zip(*(patches[start] for start in starts), strict=True)
-    frame, polynomial, middle, curvature, slope = (torch.cat(each).cpu().numpy() for each in tables)
+    in_order = (patches.pop(start) for start in starts)
+    tables = [torch.cat(parts).cpu().numpy() for parts in zip(*in_order, strict=True)]
+    frame, polynomial, middle, curvature, slope = tables
     rise = np.maximum(slope, LEAST_RISE)
-    middle = middle / rise
-    polynomial = polynomial / rise[:, None]
+    middle /= rise
+    polynomial /= rise[:, None]
     polynomial[:, 0] -= middle
     return PatchArrays(frame, polynomial, middle, curvature, slope, lengths, LEAST_RISE)

@@ -16,12 +16,15 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from .operators.automatic_scale import (
+    AVERAGED_VERTICES,
     FEW_VERTICES,
+    LARGEST_HEIGHT,
     NOISE_OF_A_SCAN,
     OFFSET_RADIUS,
     ScaleMap,
 )
-from .surface_patches import SHARED_SPACING, surface_patches
+from .progress import ProgressCallback, part, silent
+from .surface_patches import LEAST_SHARED, SHARED_SPACING, surface_patches
 from .threads import thread_count
 
 if TYPE_CHECKING:
@@ -29,17 +32,16 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-LARGEST_HEIGHT = 3.0
-"""In standard deviations of the noise. At folds and rims a vertex may be far from what is smooth
-there: it has little say."""
-PROBES_AROUND = 96
 STARTS, VERTICES = 1 << 15, 1 << 17
 """At most, of which patches are laid out, and which are asked; of more, so many at random."""
-VERTICES_TO_A_PATCH = 2.0
-"""Of the starts, at least: with fewer it would take long, and little would be averaged."""
 
 
-def with_vertex_offsets(field: Field, vertices: Array, random: np.random.Generator) -> ScaleMap:
+def with_vertex_offsets(
+    field: Field,
+    vertices: Array,
+    random: np.random.Generator,
+    progress: ProgressCallback = silent,
+) -> ScaleMap:
     """Return a field's scale map with `offset` by the heights of all (V, 3) vertices, in the cube.
 
     Where the mesh has no noise, or vertices are too few for patches that they share, it stays as it
@@ -55,14 +57,15 @@ def with_vertex_offsets(field: Field, vertices: Array, random: np.random.Generat
         vertices[:STARTS],
         "auto",
         1.0,
-        least_spacing=0.0,
+        0.0,
+        part(progress, 0.0, 0.8),
         spacing_in_scales=SHARED_SPACING,
-        least_shared=VERTICES_TO_A_PATCH,
+        least_shared=LEAST_SHARED,
         put_back=False,
     )
     if patches is None:
         return scale_map
-    answers = patches.at(vertices)
+    answers = patches.at(vertices, part(progress, 0.8, 1.0))
     limit = LARGEST_HEIGHT * noise
     heights = np.clip(answers.distance[answers.answered], -limit, limit)
     probe = scale_map.nearest(vertices[answers.answered])
@@ -70,7 +73,7 @@ def with_vertex_offsets(field: Field, vertices: Array, random: np.random.Generat
     number, total = np.bincount(probe, minlength=count), np.bincount(probe, heights, count)
 
     points = scale_map.points.astype(np.float64)
-    around = np.arange(1, min(PROBES_AROUND, count) + 1)
+    around = np.arange(1, min(AVERAGED_VERTICES, count) + 1)
     distance, near = cKDTree(points).query(points, k=around, workers=thread_count())
     radius = OFFSET_RADIUS * scale_map.normal_scale[:, None].astype(np.float64)
     weights = np.exp(-(distance**2) / (2 * radius**2))

@@ -16,7 +16,7 @@ class CancelOperator(bpy.types.Operator):
     def execute(self, _context: bpy.types.Context) -> set[str]:
         """Ask for the end; the timer sees to it."""
         active = session.current()
-        if active.click is None and not active.installing:
+        if active.nothing_under_way:
             active.waiting.clear()
         active.queue.cancel()
         if active.installation is not None:

@@ -134,6 +134,17 @@ def test_a_result_that_waits_outlives_other_clicks(new_sphere, job, scene):
     assert not job.session.messages
 
 
+def test_a_result_that_waits_outlives_a_click_of_a_script(new_sphere, job):
+    job.start("SMOOTH")
+    job.started()
+    bpy.ops.object.mode_set(mode="EDIT")
+    job.until(lambda: job.session.waiting)
+    assert bpy.ops.fairfield.fit() == {"FINISHED"}
+    bpy.ops.object.mode_set(mode="OBJECT")
+    job.until(lambda: job.session.idle)
+    assert "mean_curvature" in new_sphere.data.attributes
+
+
 def test_of_two_smooths_that_wait_the_later_is_written(new_sphere, job, read):
     ball = new_sphere
     job.start("SMOOTH")

@@ -6,12 +6,17 @@ import fairfield
 import numpy as np
 import pytest
 from conftest import SPHERE_CENTER
-from fairfield.extraction import extract_with_jets
+from fairfield.extraction import _ask_along_the_surface, extract_with_jets
+from fairfield.fused import fused_blend
+from fairfield.fused.layout import BlendedJets, BlendedPatches, PatchArrays
 from fairfield.jets import Jets
+from fairfield.operators.differentiation import smoothed_values
+from fairfield.progress import silent
 from fairfield.surface_patches import SurfacePatches, surface_patches
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from shapes import angles_in_degrees, edges_not_shared_by_two, split, torus
+from skimage.measure import marching_cubes
 
 SCALE = 0.3
 """For the sphere of radius 3."""
@@ -64,6 +69,84 @@ def test_nodes_of_a_lattice_have_their_distance(sphere_field: fairfield.Field) -
     far = np.abs(exact) > 6 * cell * place.unit
     answered, *_ = patches.values_at_nodes(nodes[far], size, 3 * cell)
     assert not answered.any()
+
+
+def _one_patch(seed: int) -> PatchArrays:
+    """A patch of made-up coefficients, of a distance that bends and leans along its disk."""
+    random = np.random.default_rng(seed)
+    bend = random.normal(0, 0.5, (2, 2))
+    return PatchArrays(
+        np.linalg.qr(random.normal(size=(3, 3)))[0][None],
+        random.normal(0, 0.02, (1, 15)),
+        np.array([0.01]),
+        (bend + bend.T)[None],
+        np.array([0.9]),
+        np.array([0.3]),
+        0.3,
+    )
+
+
+def _told(patch: PatchArrays, points: np.ndarray) -> BlendedJets:
+    """What a single patch in the origin tells."""
+    one = np.ones(1)
+    patches = BlendedPatches(np.zeros((1, 3)), one, 0 * one, patch, patch, np.zeros(1, bool))
+    jets = BlendedJets.empty(len(points))
+    away = np.linalg.norm(points, axis=1)[:, None]
+    fused_blend(0, points, np.zeros((len(points), 1), np.intp), away, patches, 0.0, jets)
+    assert jets.answered.all()
+    return jets
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_patch_tells_the_derivatives_of_its_distance(seed: int) -> None:
+    """By differences at places on its disk."""
+    patch, step = _one_patch(seed), 1e-5
+    axes = patch.frame[0]
+    angle = np.linspace(0, 6, 20)
+    on_disk = 0.2 * np.stack([np.cos(angle), np.sin(angle)], axis=1) @ axes[:2]
+    here = _told(patch, on_disk)
+    gradient = here.gradient / patch.slope
+    assert np.linalg.norm(gradient, axis=1) == pytest.approx(1)
+    assert (here.hessian @ here.gradient[:, :, None]) == pytest.approx(0, abs=1e-9)
+    for index, axis in enumerate(axes):
+        ahead, behind = (_told(patch, on_disk + way * axis) for way in (step, -step))
+        slope = (ahead.distance - behind.distance) / (2 * step)
+        assert slope == pytest.approx(gradient @ axis, abs=1e-6)
+        if index < 2:  # above the disk the first fit's curvature has to do
+            bend = (ahead.gradient - behind.gradient) / (2 * step)
+            assert bend == pytest.approx(here.hessian @ axis, abs=1e-5)
+
+
+def test_without_kernels_points_are_asked_one_by_one(
+    sphere_field: fairfield.Field, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_patches, jets = extract_with_jets(sphere_field, 48, "auto")
+    monkeypatch.setattr("fairfield.surface_patches.reason_not_compiled", lambda: "No compiler.")
+    assert _patches(sphere_field, SCALE, 0.01) is None
+    mesh, asked = extract_with_jets(sphere_field, 48, "auto")
+    assert edges_not_shared_by_two(mesh.triangles) == 0
+    for surface, each in ((with_patches, jets), (mesh, asked)):
+        away = surface.vertices - SPHERE_CENTER
+        radius = np.linalg.norm(away, axis=1)
+        assert radius == pytest.approx(3, abs=3e-3)
+        assert angles_in_degrees(each.normals, away / radius[:, None]).mean() < 0.1
+
+
+def test_nodes_that_are_not_asked_make_no_difference(sphere_field: fairfield.Field) -> None:
+    size = 33
+    nodes = np.argwhere(np.ones((size,) * 3, bool))
+    points = sphere_field.normalization.from_cube(nodes * (2 / (size - 1)) - 1)
+    unit = sphere_field.normalization.unit
+    shape = (size,) * 3
+    # What is raw lies half a cell inside of where the smoothed surface is.
+    raw = (sphere_field(points) / unit + 1 / (size - 1)).astype(np.float32).reshape(shape)
+    whole = smoothed_values(sphere_field, points, "auto").reshape(shape) / unit
+    some = raw.copy()
+    _ask_along_the_surface(sphere_field, some, nodes, "auto", 1.0, silent)
+    assert (some == raw).mean() > 0.5
+    first, second = (marching_cubes(each.astype(np.float32), 0.0)[0] for each in (some, whole))
+    assert len(first) == len(second)
+    assert np.abs(first - second).max() < 1e-3
 
 
 def test_there_are_no_patches_where_the_scale_is_finer_than_their_spacing(

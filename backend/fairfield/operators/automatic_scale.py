@@ -115,6 +115,9 @@ INSIDE_DEVIATIONS = 5.0
 """Distance from the field's surface (in the cube, and in median distances) from which on a probe
 lies on a part of the mesh that is inside another."""
 AVERAGED_VERTICES = 96
+LARGEST_HEIGHT = 3.0
+"""Of a vertex that counts, in standard deviations of the noise. At folds and rims one may be far
+from what is smooth there: it has little say."""
 FEW_VERTICES = 12
 """Fewer vertices than so many, within two scales, do not tell where the surface runs."""
 OFFSET_RADIUS = 1.5
@@ -667,8 +670,7 @@ def _map(
     # On the flats of a model from CAD there are no vertices to ask, and those at edges stand out.
     alone = _sparse(mesh_vertices, points, 2 * scale)
     noise = _spread(height[probes.is_vertex & ~alone])
-    # At folds and rims a vertex may be far from what is smooth there: it has little say.
-    height = np.clip(height, -3 * noise, 3 * noise)
+    height = np.clip(height, -LARGEST_HEIGHT * noise, LARGEST_HEIGHT * noise)
     vertices = np.flatnonzero(probes.is_vertex)
     offset = _average_height(points, height, vertices, OFFSET_RADIUS * scale)
     offset[alone] = 0

@@ -107,7 +107,8 @@ def measure_unit(
         assert tuning is not None
         seconds["finetune"] = sum(tuning["seconds"].values())
         found["finetuning"] = {name: tuning[name] for name in tuning if name != "seconds"}
-        found["exact_distance"] = unit.shape.facet_distance
+        if unit.shape.case == "clean":
+            found["exact_distance"] = unit.shape.facet_distance
     if "operators" in unit.parts:
         found["operators"] = {
             state: dict(_operators(field, unit.shape, state, seconds))
