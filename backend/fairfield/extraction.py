@@ -12,6 +12,7 @@ from scipy.ndimage import map_coordinates
 from .errors import FairfieldError, SettingError
 from .jets import Jets
 from .mesh import TriangleMesh
+from .normalization import HALF_EXTENT_IN_CUBE
 from .open_sheet import cut_off
 from .operators.differentiation import Scale, differentiate, smoothed_values
 from .progress import Progress, ProgressCallback, part, silent
@@ -39,6 +40,8 @@ MOVED_SHARE = 0.995
 enough for them."""
 NOISE_REACH = 3.0
 """The smoothed surface lies within so many standard deviations of the noise from the raw one."""
+OFFSET_REACH, ERROR_REACH = 2.0, 4.0
+"""And so many times the offset and the error of the field, besides."""
 BESIDES = 0.25
 """Cells by which a patch's answer may differ from the raw field besides, by trial: less has too
 many nodes asked one by one, more leaves crumbs beside edges."""
@@ -161,6 +164,9 @@ def _on_smoothed_surface(
     there = differentiate(field, vertices[rows[far]], scale=scale, scale_factor=scale_factor)
     jets.replace(rows, found)
     jets.replace(rows[far], there)
+    value = _evaluate(field, place.to_cube(vertices))
+    too_far = np.abs(value) > _farthest(field, scale, scale_factor)
+    vertices[too_far] = surface.vertices[too_far]
     return TriangleMesh(vertices, surface.triangles), jets
 
 
@@ -237,6 +243,7 @@ def _smooth_band(
     if patches is not None:
         away = max(noise, float(np.quantile(patches.moved, MOVED_SHARE)))
     band = np.argwhere(np.abs(volume) < away + MARGIN * cell)
+    raw = volume[tuple(band.T)]
     answered = np.zeros(len(band), bool)
     if patches is not None:
         reach = 2 * away + MARGIN * cell
@@ -249,6 +256,22 @@ def _smooth_band(
     rest = band[~answered]
     rest = rest[np.abs(volume[tuple(rest.T)]) < noise + MARGIN * cell]
     _ask_along_the_surface(field, volume, rest, scale, scale_factor, part(progress, 0.5, 1.0))
+    limit = _farthest(field, scale, scale_factor)
+    volume[tuple(band.T)] = np.clip(volume[tuple(band.T)], raw - limit, raw + limit)
+
+
+def _farthest(field: Field, scale: Scale, scale_factor: float) -> float:
+    """How far from the raw field's surface the smoothed one may run, in units of the cube.
+
+    At the automatic scale it is what noise, facets and the field's own error account for: over a
+    sharp edge an average runs off farther, so that edges of models without noise would be wavy.
+    """
+    error = field.report.near_surface_error * HALF_EXTENT_IN_CUBE
+    if scale != "auto" or scale_factor > 1 or not np.isfinite(error):
+        return np.inf
+    noise = NOISE_REACH * float(field.scale_map.noise[0])
+    facets = OFFSET_REACH * float(np.median(np.abs(field.scale_map.offset)))
+    return noise + facets + ERROR_REACH * error
 
 
 def _ask_along_the_surface(

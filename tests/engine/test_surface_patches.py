@@ -6,6 +6,7 @@ import fairfield
 import numpy as np
 import pytest
 from conftest import SPHERE_CENTER
+from fairfield.distance import SignedDistance
 from fairfield.extraction import _ask_along_the_surface, extract_with_jets
 from fairfield.fused import fused_blend
 from fairfield.fused.layout import BlendedJets, BlendedPatches, PatchArrays
@@ -181,6 +182,43 @@ def test_no_crumbs_are_left_beside_edges(half: tuple[float, float, float]) -> No
     mesh, _ = extract_with_jets(field, 96, "auto")
     assert edges_not_shared_by_two(mesh.triangles) == 0
     assert _components(mesh) == 1
+
+
+def _prism(sides: int) -> fairfield.TriangleMesh:
+    """A prism of radius 1 and height 2 with sharp edges, as from CAD: vertices only at its caps."""
+    angle = 2 * np.pi * np.arange(sides) / sides
+    ring = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    vertices = np.concatenate(
+        [np.insert(ring, 2, -1, axis=1), np.insert(ring, 2, 1, axis=1), [[0, 0, -1], [0, 0, 1]]]
+    )
+    low = np.arange(sides)
+    after = np.roll(low, -1)
+    high, high_after = low + sides, after + sides
+    below, above = np.full(sides, 2 * sides), np.full(sides, 2 * sides + 1)
+    triangles = np.concatenate(
+        [
+            np.stack(each, axis=1)
+            for each in (
+                (low, after, high_after),
+                (low, high_after, high),
+                (after, low, below),
+                (high, high_after, above),
+            )
+        ]
+    )
+    return fairfield.TriangleMesh(vertices, triangles)
+
+
+def test_edges_of_a_model_without_noise_stay_where_they_are() -> None:
+    mesh = _prism(32)
+    field = fairfield.fit(mesh, "draft")
+    surface, _ = extract_with_jets(field, 96, "auto")
+    away = np.abs(SignedDistance(mesh)(surface.vertices))
+    assert np.sqrt((away**2).mean()) < 1e-3
+    assert away.max() < 0.015
+    # Who asks for more smoothing gets it.
+    smoother, _ = extract_with_jets(field, 96, "auto", 2.0)
+    assert np.abs(SignedDistance(mesh)(smoother.vertices)).mean() > 3 * away.mean()
 
 
 def test_curvature_at_edges_is_that_of_the_operator() -> None:
