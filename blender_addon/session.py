@@ -342,8 +342,8 @@ def _unanswered(work: Work) -> list[str]:
     if not missing:
         return []
     return [
-        f"{work.source.name}: {missing} of {len(work.source.points)} vertices have no answer, for "
-        "instance because the field's surface is not near them; they are grey in the overlay."
+        f"{work.source.name}: no answer at {missing} of {len(work.source.points)} vertices, for "
+        "instance since they are inside other parts; these are grey in the overlay."
     ]
 
 

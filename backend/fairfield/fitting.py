@@ -36,6 +36,7 @@ from .sampling import (
     near_points,
     near_surface_points,
 )
+from .smoothing import HIDDEN
 from .training import choose_trainer
 from .vertex_offset import with_vertex_offsets
 
@@ -260,7 +261,7 @@ def _fit(
         progress(Progress(0.99, "Measuring the error"))
         repairs = dict(repaired.repairs)
         if hidden := len(cube_mesh.triangles) - len(distance.surface.triangles):
-            repairs["triangles inside other parts"] = hidden
+            repairs[HIDDEN] = hidden
         report = FitReport(
             preset=preset,
             seed=seed,

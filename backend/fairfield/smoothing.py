@@ -30,6 +30,11 @@ CHECKED_VERTICES = 4096
 LARGEST_DISTANCE = 0.1
 """In half-extents: of the tenth of a mesh's vertices that is nearest to the field's surface, from
 there; and of the farthest vertex beyond the mesh that the field was fitted to."""
+HIDDEN = "triangles inside other parts"
+"""What a fit's report calls those that it left out: their vertices are on no surface."""
+LEAST_DEPTH, DEPTH_IN_ERRORS, DEPTH_IN_NOISE = 0.01, 20.0, 3.0
+"""From which distance on to the field's surface a vertex counts as theirs: in half-extents, or in
+errors of the field, or in standard deviations of the noise."""
 TOLERANCE = 0.05
 """A foot point is good enough when it misses the surface by less than this share of the scale."""
 FARTHEST_FOOT = 1.25
@@ -101,8 +106,11 @@ def smooth(
     start = as_points(points.vertices if isinstance(points, TriangleMesh) else points)
     settings = scale, scale_factor, operator
     if mesh is None or scale != "auto" or scale_factor > 1 or operator not in DISKS:
-        return _of_the_field(field, start, *settings, progress)
-    answer = _of_the_field(field, start, *settings, part(progress, 0.0, 0.8))
+        deepest = np.inf if mesh is None else _deepest_vertex(field)
+        return _of_the_field(field, start, *settings, progress, deepest=deepest)
+    answer = _of_the_field(
+        field, start, *settings, part(progress, 0.0, 0.8), deepest=_deepest_vertex(field)
+    )
     return _with_the_mesh(answer, mesh, part(progress, 0.8, 1.0))
 
 
@@ -128,6 +136,18 @@ def _refuse_another_mesh(field: Field, mesh: TriangleMesh) -> None:
         )
 
 
+def _deepest_vertex(field: Field) -> float:
+    """How far from the field's surface a vertex may lie that is none of a part inside another.
+
+    In the mesh's units; without end where there are no such parts.
+    """
+    if HIDDEN not in field.report.repairs:
+        return np.inf
+    error, noise = field.report.near_surface_error, field.report.noise
+    reach = max(LEAST_DEPTH, DEPTH_IN_ERRORS * np.nan_to_num(error), DEPTH_IN_NOISE * noise)
+    return float(reach * field.normalization.half_extent)
+
+
 def _of_the_field(
     field: Field,
     start: Array,
@@ -135,8 +155,10 @@ def _of_the_field(
     scale_factor: float,
     operator: str,
     progress: ProgressCallback,
+    *,
+    deepest: float,
 ) -> SurfaceJets:
-    """The field's answer alone."""
+    """The field's answer alone, for what is not deeper than so below or above its surface."""
 
     def measure(at: Array, report: ProgressCallback) -> Jets:
         jets = differentiate(
@@ -164,7 +186,8 @@ def _of_the_field(
         jets.replace(missed, measure(foot[missed], steps))
     distance = np.linalg.norm(start - foot, axis=1)
     found = (np.abs(jets.value) <= tolerance) & (jets.gradient_norm >= LEAST_GRADIENT)
-    lost = ~(found & (distance <= FARTHEST_FOOT * np.abs(field(start)) + reach))
+    depth = np.abs(field(start))
+    lost = ~(found & (distance <= FARTHEST_FOOT * depth + reach) & (depth <= deepest))
     for table in (jets.value, jets.gradient, jets.hessian, foot, distance):
         table[lost] = np.nan
     return SurfaceJets(

@@ -30,6 +30,8 @@ class ExportOperator(bpy.types.Operator):
         ),
         default=exporting.PLY,
     )
+    # What the dialog showed at the last check: either may have been changed since, and leads.
+    shown_format: bpy.props.StringProperty(options={"HIDDEN", "SKIP_SAVE"})
 
     def invoke(self, context: bpy.types.Context, _event: bpy.types.Event) -> set[str]:
         """Ask for the file."""
@@ -49,11 +51,13 @@ class ExportOperator(bpy.types.Operator):
         return {"RUNNING_MODAL"}
 
     def check(self, _context: bpy.types.Context) -> bool:
-        """Keep the file's suffix in step with the format; return whether it changed."""
-        path = _with_suffix(self.filepath, self.file_format)
-        changed = path != self.filepath
-        self.filepath = path
-        return changed
+        """Keep the file's suffix and the format in step; return whether one was changed."""
+        before = self.filepath, self.file_format
+        if self.shown_format == self.file_format:
+            self.file_format = _format_of(self.filepath) or self.file_format
+        self.filepath = _with_suffix(self.filepath, self.file_format)
+        self.shown_format = self.file_format
+        return before != (self.filepath, self.file_format)
 
     def draw(self, _context: bpy.types.Context) -> None:
         """Draw the options of the file dialog."""
@@ -64,6 +68,8 @@ class ExportOperator(bpy.types.Operator):
         try:
             if not self.filepath:
                 raise SceneError("No file is given; set 'filepath' to the file to write.")
+            if not self.properties.is_property_set("file_format"):
+                self.file_format = _format_of(self.filepath) or self.file_format
             if context.mode != "OBJECT":
                 raise SceneError("Meshes are exported in Object Mode; switch to it first.")
             objects = sources.selected_meshes(context)
@@ -83,6 +89,13 @@ class ExportOperator(bpy.types.Operator):
             )
         self.report({"INFO"}, f"Wrote '{path}'.")
         return {"FINISHED"}
+
+
+def _format_of(path: str) -> str | None:
+    """The format that a path's suffix tells, if any."""
+    return next(
+        (name for name, suffix in exporting.SUFFIXES.items() if path.lower().endswith(suffix)), None
+    )
 
 
 def _with_suffix(path: str, file_format: str) -> str:

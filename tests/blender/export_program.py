@@ -23,13 +23,12 @@ def main(folder: Path) -> None:
     settings.preset, settings.scale_is_auto, settings.scale = "draft", False, 0.4
     bpy.ops.fairfield.smooth()
     before = contents()
-    for file_format in ("PLY", "GLB"):
-        path = folder / "turned"
-        bpy.ops.fairfield.export(filepath=str(path), file_format=file_format)
+    for name in ("turned.ply", "turned.glb"):
+        bpy.ops.fairfield.export(filepath=str(folder / name))
     after = contents()
     ball.scale = (-1.0, 1.0, 1.0)
     bpy.context.view_layer.update()
-    bpy.ops.fairfield.export(filepath=str(folder / "mirrored.ply"), file_format="PLY")
+    bpy.ops.fairfield.export(filepath=str(folder / "mirrored.ply"))
     ball.scale = (10.0, 10.0, 10.0)
     bpy.context.view_layer.update()
     bpy.ops.fairfield.export(filepath=str(folder / "enlarged.ply"), file_format="PLY")

@@ -6,6 +6,7 @@ import igl
 import numpy as np
 import pytest
 import trimesh
+from fairfield import fit, smooth
 from fairfield.mesh import TriangleMesh, repair
 from fairfield.outer_surface import outer_surface
 from shapes import icosphere
@@ -53,6 +54,20 @@ def test_of_balls_that_overlap_a_strip_is_left_inside(inward: bool) -> None:
     assert (1 - 1e-3) * exact < _area(outer) < exact + strip
     other = np.linalg.norm(np.abs(outer.vertices) * [-1, 1, 1] - shift, axis=1)
     assert other.min() > 0.5 - longest
+
+
+def test_vertices_inside_other_parts_have_no_answer() -> None:
+    vertices, triangles = icosphere(0.5, subdivisions=4)
+    shift = np.array([0.3, 0, 0])
+    both = np.concatenate([vertices - shift, vertices + shift])
+    mesh = TriangleMesh(both, np.concatenate([triangles, triangles + len(vertices)]))
+    jets = smooth(fit(mesh, "draft"), mesh)
+    other = np.concatenate([vertices - 2 * shift, vertices + 2 * shift])
+    depth = 0.5 - np.linalg.norm(other, axis=1)
+    assert np.isnan(jets.mean_curvature[depth > 0.05]).all()
+    assert (depth > 0.05).sum() > 100
+    visible = depth < -0.15
+    np.testing.assert_allclose(jets.mean_curvature[visible], 2, rtol=0.02)
 
 
 def test_large_faces_that_go_in_and_out_are_kept() -> None:
