@@ -164,6 +164,7 @@ def _on_smoothed_surface(
     there = differentiate(field, vertices[rows[far]], scale=scale, scale_factor=scale_factor)
     jets.replace(rows, found)
     jets.replace(rows[far], there)
+    # What would run farther stays where the clipped nodes have put it.
     value = _evaluate(field, place.to_cube(vertices))
     too_far = np.abs(value) > _farthest(field, scale, scale_factor)
     vertices[too_far] = surface.vertices[too_far]
@@ -250,11 +251,10 @@ def _smooth_band(
         answered, values, moved = patches.values_at_nodes(
             band, len(volume), reach, part(progress, 0.0, 0.5)
         )
-        change = np.abs(values - volume[tuple(band.T)])
+        change = np.abs(values - raw)
         answered &= change <= np.minimum(away, NOISE_REACH * moved + BESIDES * cell)
         volume[tuple(band[answered].T)] = values[answered]
-    rest = band[~answered]
-    rest = rest[np.abs(volume[tuple(rest.T)]) < noise + MARGIN * cell]
+    rest = band[~answered & (np.abs(raw) < noise + MARGIN * cell)]
     _ask_along_the_surface(field, volume, rest, scale, scale_factor, part(progress, 0.5, 1.0))
     limit = _farthest(field, scale, scale_factor)
     volume[tuple(band.T)] = np.clip(volume[tuple(band.T)], raw - limit, raw + limit)

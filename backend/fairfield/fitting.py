@@ -29,6 +29,7 @@ from .mesh import TriangleMesh, repair
 from .normalization import HALF_EXTENT_IN_CUBE, Normalization
 from .operators.automatic_scale import choose_scales
 from .out_of_memory import memory_needed_for
+from .outer_surface import HIDDEN
 from .progress import Progress, ProgressCallback, part, silent
 from .sampling import (
     Float32,
@@ -36,7 +37,6 @@ from .sampling import (
     near_points,
     near_surface_points,
 )
-from .smoothing import HIDDEN
 from .training import choose_trainer
 from .vertex_offset import with_vertex_offsets
 

@@ -26,6 +26,8 @@ from .progress import Progress, ProgressCallback, silent
 Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
 
+HIDDEN = "triangles inside other parts"
+"""What a fit's report calls those that are left out."""
 SAMPLES = 1 << 12
 """Triangles that are looked at first: most meshes have nothing inside."""
 ASKED_AROUND = 1 << 15

@@ -18,6 +18,7 @@ from .mesh import TriangleMesh
 from .normalization import HALF_EXTENT_IN_CUBE
 from .operators.differentiation import BY_PATCHES, Scale, as_points, differentiate, surface_offset
 from .operators.vertex_jets import vertex_jets
+from .outer_surface import HIDDEN
 from .progress import ProgressCallback, part, silent
 
 if TYPE_CHECKING:
@@ -30,11 +31,9 @@ CHECKED_VERTICES = 4096
 LARGEST_DISTANCE = 0.1
 """In half-extents: of the tenth of a mesh's vertices that is nearest to the field's surface, from
 there; and of the farthest vertex beyond the mesh that the field was fitted to."""
-HIDDEN = "triangles inside other parts"
-"""What a fit's report calls those that it left out: their vertices are on no surface."""
 LEAST_DEPTH, DEPTH_IN_ERRORS, DEPTH_IN_NOISE = 0.01, 20.0, 3.0
-"""From which distance on to the field's surface a vertex counts as theirs: in half-extents, or in
-errors of the field, or in standard deviations of the noise."""
+"""From which distance on to the field's surface a vertex counts as inside another part, on no
+surface: in half-extents, or in errors of the field, or in standard deviations of the noise."""
 TOLERANCE = 0.05
 """A foot point is good enough when it misses the surface by less than this share of the scale."""
 FARTHEST_FOOT = 1.25
@@ -104,13 +103,11 @@ def smooth(
     if mesh is not None:
         _refuse_another_mesh(field, mesh)
     start = as_points(points.vertices if isinstance(points, TriangleMesh) else points)
-    settings = scale, scale_factor, operator
+    deepest = np.inf if mesh is None else _deepest_vertex(field)
+    settings = scale, scale_factor, operator, deepest
     if mesh is None or scale != "auto" or scale_factor > 1 or operator not in DISKS:
-        deepest = np.inf if mesh is None else _deepest_vertex(field)
-        return _of_the_field(field, start, *settings, progress, deepest=deepest)
-    answer = _of_the_field(
-        field, start, *settings, part(progress, 0.0, 0.8), deepest=_deepest_vertex(field)
-    )
+        return _of_the_field(field, start, *settings, progress)
+    answer = _of_the_field(field, start, *settings, part(progress, 0.0, 0.8))
     return _with_the_mesh(answer, mesh, part(progress, 0.8, 1.0))
 
 
@@ -154,9 +151,8 @@ def _of_the_field(
     scale: Scale,
     scale_factor: float,
     operator: str,
-    progress: ProgressCallback,
-    *,
     deepest: float,
+    progress: ProgressCallback,
 ) -> SurfaceJets:
     """The field's answer alone, for what is not deeper than so below or above its surface."""
 

@@ -13,19 +13,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from .operators.automatic_scale import (
-    AVERAGED_VERTICES,
     FEW_VERTICES,
     LARGEST_HEIGHT,
     NOISE_OF_A_SCAN,
     OFFSET_RADIUS,
     ScaleMap,
+    averaging_weights,
 )
 from .progress import ProgressCallback, part, silent
 from .surface_patches import LEAST_SHARED, SHARED_SPACING, surface_patches
-from .threads import thread_count
 
 if TYPE_CHECKING:
     from .field import Field
@@ -73,10 +71,8 @@ def with_vertex_offsets(
     number, total = np.bincount(probe, minlength=count), np.bincount(probe, heights, count)
 
     points = scale_map.points.astype(np.float64)
-    around = np.arange(1, min(AVERAGED_VERTICES, count) + 1)
-    distance, near = cKDTree(points).query(points, k=around, workers=thread_count())
-    radius = OFFSET_RADIUS * scale_map.normal_scale[:, None].astype(np.float64)
-    weights = np.exp(-(distance**2) / (2 * radius**2))
+    radius = OFFSET_RADIUS * scale_map.normal_scale.astype(np.float64)
+    near, weights = averaging_weights(points, points, radius)
     # Those on the other side of a thin wall have another normal, and no say.
     weights *= (scale_map.normals[near] * scale_map.normals[:, None]).sum(axis=2) > 0
     enough = (weights * number[near]).sum(axis=1)

@@ -9,6 +9,14 @@ import pytest
 from scenes import positions, select
 
 
+def _smooth_and_wait_in_edit_mode(job):
+    """Click Smooth and go into Edit Mode, where the result waits."""
+    job.start("SMOOTH")
+    job.started()
+    bpy.ops.object.mode_set(mode="EDIT")
+    job.until(lambda: job.session.waiting)
+
+
 def test_every_selected_mesh_is_smoothed(sphere, read):
     small, large = sphere(radius=1.0), sphere(radius=1.5)
     light = bpy.data.objects.new("Light", bpy.data.lights.new("Light", "POINT"))
@@ -64,10 +72,7 @@ def test_modifiers_are_fitted_and_attributes_go_to_the_base_mesh(sphere, read, j
 
 def test_smooth_in_edit_mode_waits_for_object_mode(new_sphere, job):
     ball = new_sphere
-    job.start("SMOOTH")
-    job.started()
-    bpy.ops.object.mode_set(mode="EDIT")
-    job.until(lambda: job.session.waiting)
+    _smooth_and_wait_in_edit_mode(job)
     job.tick()
     assert "mean_curvature" not in ball.data.attributes
     bpy.ops.object.mode_set(mode="OBJECT")
@@ -118,10 +123,7 @@ def test_extract_waits_while_another_object_is_edited(new_sphere, mesh_object, j
 def test_a_result_that_waits_outlives_other_clicks(new_sphere, job, scene):
     scene.fairfield.resolution = 32
     ball = new_sphere
-    job.start("SMOOTH")
-    job.started()
-    bpy.ops.object.mode_set(mode="EDIT")
-    job.until(lambda: job.session.waiting)
+    _smooth_and_wait_in_edit_mode(job)
     job.start("EXTRACT")
     job.finish()
     job.start("FIT")
@@ -135,10 +137,7 @@ def test_a_result_that_waits_outlives_other_clicks(new_sphere, job, scene):
 
 
 def test_a_result_that_waits_outlives_a_click_of_a_script(new_sphere, job):
-    job.start("SMOOTH")
-    job.started()
-    bpy.ops.object.mode_set(mode="EDIT")
-    job.until(lambda: job.session.waiting)
+    _smooth_and_wait_in_edit_mode(job)
     assert bpy.ops.fairfield.fit() == {"FINISHED"}
     bpy.ops.object.mode_set(mode="OBJECT")
     job.until(lambda: job.session.idle)
@@ -147,10 +146,7 @@ def test_a_result_that_waits_outlives_a_click_of_a_script(new_sphere, job):
 
 def test_of_two_smooths_that_wait_the_later_is_written(new_sphere, job, read):
     ball = new_sphere
-    job.start("SMOOTH")
-    job.started()
-    bpy.ops.object.mode_set(mode="EDIT")
-    job.until(lambda: job.session.waiting)
+    _smooth_and_wait_in_edit_mode(job)
     bpy.ops.mesh.select_all(action="SELECT")
     bpy.ops.transform.resize(value=(2, 2, 2))
     job.start("SMOOTH")
@@ -164,10 +160,7 @@ def test_of_two_smooths_that_wait_the_later_is_written(new_sphere, job, read):
 
 
 def test_a_result_that_waits_can_be_dropped(new_sphere, job):
-    job.start("SMOOTH")
-    job.started()
-    bpy.ops.object.mode_set(mode="EDIT")
-    job.until(lambda: job.session.waiting)
+    _smooth_and_wait_in_edit_mode(job)
     bpy.ops.fairfield.cancel()
     bpy.ops.object.mode_set(mode="OBJECT")
     job.until(lambda: job.session.idle)

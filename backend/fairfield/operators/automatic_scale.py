@@ -715,11 +715,18 @@ def _average_height(
     points: Array, heights: Array, vertices: NDArray[np.intp], radius: Array
 ) -> Array:
     """Mean (M,) of the heights of those probes that are vertices, within about a radius (M,)."""
-    count = min(AVERAGED_VERTICES, len(vertices))
-    distance, near = cKDTree(points[vertices]).query(points, k=count, workers=thread_count())
-    near = vertices[near.reshape(len(points), -1)]
-    weights = np.exp(-(distance.reshape(near.shape) ** 2) / (2 * radius[:, None] ** 2)) + 1e-9
+    near, weights = averaging_weights(points, points[vertices], radius)
+    near, weights = vertices[near], weights + 1e-9
     return (weights * heights[near]).sum(axis=1) / weights.sum(axis=1)
+
+
+def averaging_weights(
+    points: Array, others: Array, radius: Array
+) -> tuple[NDArray[np.intp], Array]:
+    """Which others (N, k) to average over at (N, 3) points, within about a radius (N,), and how."""
+    ranks = np.arange(1, min(AVERAGED_VERTICES, len(others)) + 1)
+    distance, near = cKDTree(others).query(points, k=ranks, workers=thread_count())
+    return near, np.exp(-(distance**2) / (2 * radius[:, None] ** 2))
 
 
 def _sparse(vertices: Array, points: Array, reach: Array) -> NDArray[np.bool_]:
