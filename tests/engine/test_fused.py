@@ -269,9 +269,11 @@ class TestSteps:
             for name, parameter in field.named_parameters():
                 # Below, it matters that SparseAdam adds epsilon before the bias correction.
                 ordinary = torch.from_numpy(np.abs(gradients[name]) > 1e-9)
-                # Measured: 3e-7, rounding of parameters of the order of one.
+                # Measured: 3e-7, rounding of parameters of the order of one; in the table, whose
+                # moments are kept in 16 bits, 4e-5, some thousandths of a step.
+                tolerance = 1e-4 if name == "encoding.table" else 1e-6
                 torch.testing.assert_close(
-                    parameter[ordinary], twin.get_parameter(name)[ordinary], rtol=0, atol=1e-6
+                    parameter[ordinary], twin.get_parameter(name)[ordinary], rtol=0, atol=tolerance
                 )
 
     def test_on_a_given_loss_equal_those_on_the_built_in_one(self, field: NeuralField) -> None:
@@ -288,7 +290,9 @@ class TestSteps:
             expected = trainers[0].step(*batch, 1e-2, 1e-3)
             assert trainers[1].step_on(points, loss, 1e-2, 1e-3) == pytest.approx(expected)
         for name, parameter in field.named_parameters():
-            torch.testing.assert_close(parameter, twin.get_parameter(name), rtol=0, atol=1e-6)
+            # The last bit of a gradient decides how a moment of 16 bits is rounded.
+            tolerance = 1e-4 if name == "encoding.table" else 1e-6
+            torch.testing.assert_close(parameter, twin.get_parameter(name), rtol=0, atol=tolerance)
 
     def test_leave_rows_without_a_gradient_alone(self) -> None:
         field = random_field(CONFIGS["dense and hashed"])

@@ -68,7 +68,7 @@ class FusedTrainer:
         decoder = decoder_arrays(module)
         self._decoder_moments = zeros_like(decoder), zeros_like(decoder)
         size = grid.table.numel()
-        self._table_moments = np.zeros(size, np.float32), np.zeros(size, np.float32)
+        self._table_moments = np.zeros(size, np.uint16), np.zeros(size, np.uint16)
         rows = int(self._levels.size.max())
         self._level_gradients = [
             np.zeros((rows, 2), np.float32) for _ in range(min(threads, len(grid.levels)))

@@ -170,6 +170,7 @@ def output_gradient(
 @called
 def decoder_gradient(
     decoder: DecoderArrays,
+    encoded: Floats,
     block: Workspace,
     upstream: Floats,
     gradient: DecoderArrays,
@@ -179,8 +180,10 @@ def decoder_gradient(
 
     Parameters
     ----------
+    encoded
+        (K, BLOCK) features that went in.
     block
-        Workspace of the block, as `decode_block` left it.
+        Workspace, as `decode_block` left it.
     gradient
         The decoder's gradient, added to.
     encoded_gradient
@@ -209,5 +212,5 @@ def decoder_gradient(
         )
         apply_layer(decoder.middle_weight.T, block.no_bias, block.gradient2, block.gradient1, False)
         mask_inactive(block.hidden1, block.gradient1)
-    add_layer_gradient(block.encoded, block.gradient1, gradient.input_weight, gradient.input_bias)
+    add_layer_gradient(encoded, block.gradient1, gradient.input_weight, gradient.input_bias)
     apply_layer(decoder.input_weight.T, block.no_bias, block.gradient1, encoded_gradient, False)

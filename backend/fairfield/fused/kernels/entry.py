@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from ..layout import AdamStep, DecoderArrays, LevelArrays
 from .adam import adam_sparse, adam_update
 from .decoding import decode_block, decoder_gradient, weighted_absolute_error
-from .encoding import encode_block, load_block, scatter_level
+from .encoding import encode_blocks, load_block, scatter_level
 from .lattice import interpolate_lattice
-from .options import BLOCK, LANES, ZERO, Floats, Index, Indices, called, entry_point
-from .workspace import Workspace, new_corners, new_workspace
+from .options import BLOCK, CHUNK, LANES, ZERO, Floats, Index, Indices, Shorts, called, entry_point
+from .workspace import Workspace, new_corners, new_features, new_workspace
 
 
 @called
@@ -34,16 +34,17 @@ def evaluate_blocks(
     values: Floats,
 ) -> None:
     """Write the network's values, (N,), for the points, (N, 3), of a range of blocks."""
-    work = new_workspace(decoder)
-    unit = np.empty((3, BLOCK), np.float32)
-    for block in range(first_block, last_block):
-        first = np.uint64(block * BLOCK)
-        count = points_in_block(block, values.shape[0])
-        load_block(points, first, count, unit, work.taint)
-        encode_block(levels, table, unit, work.rows, work.weights, work.encoded)
-        decode_block(decoder, work.encoded, work.hidden1, work.hidden2, work.values)
-        for i in range(ZERO, count):
-            values[first + i] = work.values[i] + work.taint[i]
+    chunk = min(CHUNK, last_block - first_block)
+    work = new_workspace(decoder, chunk)
+    unit = new_features(3 * chunk).reshape(chunk, 3, BLOCK)
+    for first_of_chunk in range(first_block, last_block, CHUNK):
+        last_of_chunk = min(first_of_chunk + CHUNK, last_block)
+        encode_chunk(points, first_of_chunk, last_of_chunk, levels, table, unit, work)
+        for block in range(first_of_chunk, last_of_chunk):
+            go_forward(decoder, work, block - first_of_chunk)
+            first = np.uint64(block * BLOCK)
+            for i in range(ZERO, points_in_block(block, values.shape[0])):
+                values[first + i] = work.values[i]
 
 
 @entry_point
@@ -93,22 +94,31 @@ def train_groups(
     losses
         (groups,) float64: each group's sum of weight * |value - target|; written.
     """
-    work = new_workspace(decoder)
-    upstream_values = np.empty(BLOCK, np.float32)
     total = targets.shape[0]
     gradient_factor = np.float32(1.0 / total)
-    for group in range(first_group, last_group):
-        gradient = group_gradient(gradients, group)
-        losses[group] = 0.0
-        last_block = min((group + 1) * blocks_per_group, unit.shape[0])
-        for block in range(group * blocks_per_group, last_block):
-            first = np.uint64(block * BLOCK)
-            count = points_in_block(block, total)
-            go_forward(points, first, count, levels, table, decoder, unit[block], work)
-            losses[group] += weighted_absolute_error(
-                work.values, targets, weights, first, count, gradient_factor, upstream_values
+    losses[first_group:last_group] = 0.0
+    first_block = first_group * blocks_per_group
+    last_block = min(last_group * blocks_per_group, unit.shape[0])
+    work = new_workspace(decoder, min(CHUNK, last_block - first_block))
+    upstream_values = np.empty(BLOCK, np.float32)
+    for first_of_chunk in range(first_block, last_block, CHUNK):
+        last_of_chunk = min(first_of_chunk + CHUNK, last_block)
+        unit_of_chunk = unit[first_of_chunk:last_of_chunk]
+        encode_chunk(points, first_of_chunk, last_of_chunk, levels, table, unit_of_chunk, work)
+        for block in range(first_of_chunk, last_of_chunk):
+            go_forward(decoder, work, block - first_of_chunk)
+            losses[block // blocks_per_group] += weighted_absolute_error(
+                work.values,
+                targets,
+                weights,
+                np.uint64(block * BLOCK),
+                points_in_block(block, total),
+                gradient_factor,
+                upstream_values,
             )
-            go_back(decoder, work, upstream_values, gradient, upstream, block)
+            encoded = work.encoded[block - first_of_chunk]
+            gradient = group_gradient(gradients, block, blocks_per_group)
+            go_back(decoder, work, encoded, upstream_values, gradient, upstream, block)
 
 
 @entry_point
@@ -129,66 +139,83 @@ def backward_groups(
 
     The way forward is taken again, which costs less than keeping its results.
     """
-    work = new_workspace(decoder)
+    first_block = first_group * blocks_per_group
+    last_block = min(last_group * blocks_per_group, unit.shape[0])
+    work = new_workspace(decoder, min(CHUNK, last_block - first_block))
     upstream_values = np.empty(BLOCK, np.float32)
-    total = slopes.shape[0]
-    for group in range(first_group, last_group):
-        gradient = group_gradient(gradients, group)
-        last_block = min((group + 1) * blocks_per_group, unit.shape[0])
-        for block in range(group * blocks_per_group, last_block):
+    for first_of_chunk in range(first_block, last_block, CHUNK):
+        last_of_chunk = min(first_of_chunk + CHUNK, last_block)
+        unit_of_chunk = unit[first_of_chunk:last_of_chunk]
+        encode_chunk(points, first_of_chunk, last_of_chunk, levels, table, unit_of_chunk, work)
+        for block in range(first_of_chunk, last_of_chunk):
             first = np.uint64(block * BLOCK)
-            count = points_in_block(block, total)
-            go_forward(points, first, count, levels, table, decoder, unit[block], work)
+            count = points_in_block(block, slopes.shape[0])
+            go_forward(decoder, work, block - first_of_chunk)
             for i in range(ZERO, count):
                 upstream_values[i] = slopes[first + i]
             for i in range(count, LANES):
                 upstream_values[i] = np.float32(0)
-            go_back(decoder, work, upstream_values, gradient, upstream, block)
+            encoded = work.encoded[block - first_of_chunk]
+            gradient = group_gradient(gradients, block, blocks_per_group)
+            go_back(decoder, work, encoded, upstream_values, gradient, upstream, block)
 
 
 @called
-def go_forward(
+def encode_chunk(
     points: Floats,
-    first: Index,
-    count: Index,
+    first_block: int,
+    last_block: int,
     levels: LevelArrays,
     table: Floats,
-    decoder: DecoderArrays,
     unit: Floats,
     work: Workspace,
 ) -> None:
-    """Evaluate a block and keep in the workspace what the way back needs."""
-    load_block(points, first, count, unit, work.taint)
-    encode_block(levels, table, unit, work.rows, work.weights, work.encoded)
-    decode_block(decoder, work.encoded, work.hidden1, work.hidden2, work.values)
+    """Encode up to CHUNK blocks; write their unit coordinates, (blocks, 3, BLOCK)."""
+    blocks = np.uint64(last_block - first_block)
+    for block in range(ZERO, blocks):
+        first = np.uint64(first_block * BLOCK) + block * LANES
+        count = min(LANES, np.uint64(points.shape[0]) - first)
+        load_block(points, first, count, unit[block], work.taint[block])
+    work.unread[0] = encode_blocks(
+        levels, table, unit, blocks, work.rows, work.weights, work.encoded
+    )
+
+
+@called
+def go_forward(decoder: DecoderArrays, work: Workspace, place: int) -> None:
+    """Decode the block at a place of the encoded chunk; keep what the way back needs."""
+    decode_block(decoder, work.encoded[place], work.hidden1, work.hidden2, work.values)
     for i in range(LANES):
-        work.values[i] += work.taint[i]
+        work.values[i] += work.taint[place, i]
 
 
 @called
 def go_back(
     decoder: DecoderArrays,
     work: Workspace,
+    encoded: Floats,
     upstream_values: Floats,
     gradient: DecoderArrays,
     upstream: Floats,
     block: int,
 ) -> None:
     """Go back from the gradient by a block's values: add to the decoder's, write the encoding's."""
-    decoder_gradient(decoder, work, upstream_values, gradient, work.encoded_gradient)
+    decoder_gradient(decoder, encoded, work, upstream_values, gradient, work.encoded_gradient)
     for level in range(upstream.shape[0]):
         upstream[level, block] = work.encoded_gradient[2 * level : 2 * level + 2]
 
 
 @called
-def group_gradient(gradients: DecoderArrays, group: int) -> DecoderArrays:
-    """Return one group's arrays, cleared."""
-    gradients.input_weight[group] = 0
-    gradients.input_bias[group] = 0
-    gradients.middle_weight[group] = 0
-    gradients.middle_bias[group] = 0
-    gradients.output_weight[group] = 0
-    gradients.output_bias[group] = 0
+def group_gradient(gradients: DecoderArrays, block: int, blocks_per_group: int) -> DecoderArrays:
+    """Return the arrays of a block's group, cleared for the group's first block."""
+    group = block // blocks_per_group
+    if block % blocks_per_group == 0:
+        gradients.input_weight[group] = 0
+        gradients.input_bias[group] = 0
+        gradients.middle_weight[group] = 0
+        gradients.middle_bias[group] = 0
+        gradients.output_weight[group] = 0
+        gradients.output_bias[group] = 0
     return DecoderArrays(
         gradients.input_weight[group],
         gradients.input_bias[group],
@@ -207,8 +234,8 @@ def update_levels(
     unit: Floats,
     upstream: Floats,
     table: Floats,
-    first: Floats,
-    second: Floats,
+    first: Shorts,
+    second: Shorts,
     gradient: Floats,
     gradient_bits: Indices,
     adam: AdamStep,
@@ -225,7 +252,7 @@ def update_levels(
     unit, upstream
         As `train_groups` wrote them.
     table, first, second
-        All features and their moments, flat float32.
+        All features, flat float32, and their moments, as `adam_sparse` takes them.
     gradient, gradient_bits
         (rows of the largest level, 2) float32 of zeros, and the same memory flat as uint32; zeros
         again afterwards.

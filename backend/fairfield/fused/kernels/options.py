@@ -12,11 +12,15 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 Indices = NDArray[np.uint32]
+Shorts = NDArray[np.uint16]
 Index = int | np.uint64  # in a kernel always unsigned
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 BLOCK = 128
 """Points per block; a multiple of every SIMD width."""
+
+CHUNK = 64
+"""Blocks that are encoded together, level by level."""
 
 POINTS_PER_CALL = 16
 """Points that `interpolate` handles in one call; one AVX-512 register, or two of AVX2."""

@@ -1,4 +1,4 @@
-"""Scratch memory of one block: a few tens of kilobytes that stay in the processor's cache."""
+"""Scratch memory of a thread: one block's in the first-level cache, a chunk's in the second."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ _LINE = 16  # numbers in a 64-byte cache line
 
 
 class Workspace(NamedTuple):
-    """What the stages of a block leave for each other.
+    """What the stages leave for each other.
 
-    For the encoding `rows` and `weights` (8, BLOCK), `taint` (BLOCK,); for the decoder the outputs
-    of its layers, their gradients, all (features, BLOCK), and `values` (BLOCK,). `no_bias` is
-    zeros, as many as the widest layer has outputs.
+    Of a chunk `taint` (chunk, BLOCK) and `encoded` (chunk, features, BLOCK). Of a block `rows` and
+    `weights` (8, BLOCK) for the encoding; for the decoder the outputs of its layers, their
+    gradients, all (features, BLOCK), and `values` (BLOCK,). `no_bias` is zeros, as many as the
+    widest layer has outputs; `unread` (1,) is for what is computed for its side effects alone.
     """
 
     taint: Floats
+    encoded: Floats
+    unread: Floats
     rows: Indices
     weights: Floats
-    encoded: Floats
     hidden1: Floats
     hidden2: Floats
     values: Floats
@@ -34,15 +36,16 @@ class Workspace(NamedTuple):
 
 
 @called
-def new_workspace(decoder: DecoderArrays) -> Workspace:
-    """Allocate the scratch memory that a decoder of this shape needs."""
+def new_workspace(decoder: DecoderArrays, chunk: int) -> Workspace:
+    """Allocate the scratch memory that a decoder of this shape needs, for chunks of so many blocks."""
     width, features = decoder.input_weight.shape
-    encoded = new_features(features)
+    encoded = new_features(chunk * features)
     encoded[:] = 0
     return Workspace(
-        new_features(1)[0],
+        new_features(chunk),
+        encoded.reshape(chunk, features, BLOCK),
+        np.zeros(1, np.float32),
         *new_corners(),
-        encoded,
         new_features(width),
         new_features(width),
         new_features(1)[0],
