@@ -97,7 +97,7 @@ def contestants(config: FieldConfig, threads: int, compiled: bool) -> dict[str, 
     trainer, evaluator = FusedTrainer(fused, threads), FusedEvaluator(fused, threads)
     points, targets, weights = (array.numpy() for array in samples(TRAINING_BATCH))
     many_points = samples(EVALUATION_BATCH)[0].numpy()
-    training["fused"] = lambda: trainer.step(points, targets, weights, RATE, RATE)
+    training["fused"] = lambda: trainer.step(points, targets, weights, RATE, RATE, points)
     evaluation["fused"] = lambda: evaluator(many_points)
     return {"training": training, "evaluation": evaluation}
 

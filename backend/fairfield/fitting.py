@@ -345,9 +345,9 @@ def _train(
     while step < steps:
         share = min(1.0, (steps - step) / annealing)
         rate = FINAL_LEARNING_RATE + (1 - FINAL_LEARNING_RATE) * share
-        loss = trainer.step(
-            *batches[step % len(batches)], rate * plan.encoding_rate, rate * plan.decoder_rate
-        )
+        batch, upcoming = batches[step % len(batches)], batches[(step + 1) % len(batches)]
+        rates = rate * plan.encoding_rate, rate * plan.decoder_rate
+        loss = trainer.step(*batch, *rates, upcoming[0])
         step += 1
         if step % CHECK_EVERY == 0:
             errors.append(_near_surface_error(evaluator, check))

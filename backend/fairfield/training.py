@@ -37,10 +37,12 @@ class Trainer(Protocol):
         weights: NDArray[np.float32],
         learning_rate_table: float,
         learning_rate_decoder: float,
+        upcoming: NDArray[np.float32] | None = None,
     ) -> float:
         """Take one step on (B, 3) points of the cube; return the loss before it.
 
-        The first learning rate is that of the encoding, whether it has a table or not.
+        The first learning rate is that of the encoding, whether it has a table or not. Work on the
+        next step's points may begin if they are known; see `FusedTrainer.step`.
         """
         ...
 
@@ -85,8 +87,9 @@ class TorchTrainer:
         weights: NDArray[np.float32],
         learning_rate_table: float,
         learning_rate_decoder: float,
+        upcoming: NDArray[np.float32] | None = None,
     ) -> float:
-        """See `Trainer.step`."""
+        """See `Trainer.step`; nothing is done beforehand."""
         batch = self._tensor(points), self._tensor(targets), self._tensor(weights)
         loss = self._limit(lambda rows: self._backward(batch, rows), len(points))
         self._take_step(learning_rate_table, learning_rate_decoder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -325,6 +326,21 @@ class TestSteps:
         assert np.mean(losses[-20:]) < 0.2 * losses[0]
         # The optimisers differ: torch's Adam moves rows that a step did not touch.
         assert np.mean(losses[-20:]) == pytest.approx(np.mean(expected[-20:]), rel=0.25)
+
+    def test_are_the_same_with_the_next_points_encoded_beforehand(self, field: NeuralField) -> None:
+        """Also where another batch follows than the one that was announced, or of another size."""
+        twin = random_field(field.config)
+        plain, ahead = FusedTrainer(field, threads=2), FusedTrainer(twin, threads=2)
+        batches = [random_batch(size, seed=size) for size in (2000, 1999, 1998, 300, 1000)]
+        announced = [batches[1][0], batches[2][0], batches[0][0], batches[4][0], batches[0][0]]
+        for batch, upcoming in zip(batches, announced, strict=True):
+            upcoming = upcoming[: len(batch[0])]
+            assert plain.step(*batch, 1e-2, 1e-3) == ahead.step(*batch, 1e-2, 1e-3, upcoming)
+        same_size = [random_batch(1000, seed=seed) for seed in range(3)]
+        for batch, (upcoming, _, _) in itertools.pairwise([*same_size, same_size[0]]):
+            assert plain.step(*batch, 1e-2, 1e-3) == ahead.step(*batch, 1e-2, 1e-3, upcoming)
+        for name, parameter in field.named_parameters():
+            assert torch.equal(parameter, twin.get_parameter(name)), name
 
     @pytest.mark.parametrize("threads", [2, 3, 40])
     def test_do_not_depend_on_the_number_of_threads(self, field: NeuralField, threads: int) -> None:

@@ -169,39 +169,37 @@ def read_level(table: Floats, first_row: Index, last_row: Index) -> np.float32:
 
 
 @called
-def encode_blocks(
+def encode_level(
     levels: LevelArrays,
+    level: int,
     table: Floats,
     unit: Floats,
     count: Index,
     rows: Indices,
     weights: Floats,
+    unread: Floats,
     encoded: Floats,
-) -> np.float32:
-    """Encode `count` blocks, level by level, so that a level stays in the second-level cache.
-
-    Returns a number without meaning, which the caller must store: without it, LLVM would drop
-    `read_level`.
+) -> None:
+    """Encode `count` blocks by one level, which so stays in the second-level cache.
 
     Parameters
     ----------
     unit
         (at least count, 3, BLOCK) unit coordinates.
+    unread
+        (1,) a place for what `read_level` returns: without it, LLVM would not read at all.
     encoded
-        (at least count, at least 2 * levels, BLOCK) features; written.
+        (at least count, at least 2 * levels, BLOCK) features; the level's are written.
     """
-    unread = np.float32(0)
-    for level in range(levels.scale.shape[0]):
-        offset = np.uint64(levels.offset[level])
-        size = np.uint64(levels.size[level])
-        if size <= _READ_AHEAD * LANES * count:
-            unread += read_level(table, offset, offset + size)
-        for block in range(ZERO, count):
-            locate_corners(levels, level, unit[block], rows, weights)
-            features = encoded[block, 2 * level : 2 * level + 2]
-            for start in range(ZERO, LANES, _STEP):
-                interpolate(table, offset, rows, weights, start, features)
-    return unread
+    offset = np.uint64(levels.offset[level])
+    size = np.uint64(levels.size[level])
+    if size <= _READ_AHEAD * LANES * count:
+        unread[0] = read_level(table, offset, offset + size)
+    for block in range(ZERO, count):
+        locate_corners(levels, level, unit[block], rows, weights)
+        features = encoded[block, 2 * level : 2 * level + 2]
+        for start in range(ZERO, LANES, _STEP):
+            interpolate(table, offset, rows, weights, start, features)
 
 
 @called

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from ..layout import AdamStep, DecoderArrays, LevelArrays
 from .adam import adam_sparse, adam_update
 from .decoding import decode_block, decoder_gradient, weighted_absolute_error
-from .encoding import encode_blocks, load_block, scatter_level
+from .encoding import encode_level, load_block, scatter_level
 from .lattice import interpolate_lattice
 from .options import BLOCK, CHUNK, LANES, ZERO, Floats, Index, Indices, Shorts, called, entry_point
-from .workspace import Workspace, new_corners, new_features, new_workspace
+from .workspace import Workspace, new_chunk, new_corners, new_workspace
 
 
 @called
@@ -34,17 +34,18 @@ def evaluate_blocks(
     values: Floats,
 ) -> None:
     """Write the network's values, (N,), for the points, (N, 3), of a range of blocks."""
+    work = new_workspace(decoder)
+    rows, weights, unread = new_corners()
     chunk = min(CHUNK, last_block - first_block)
-    work = new_workspace(decoder, chunk)
-    unit = new_features(3 * chunk).reshape(chunk, 3, BLOCK)
-    for first_of_chunk in range(first_block, last_block, CHUNK):
-        last_of_chunk = min(first_of_chunk + CHUNK, last_block)
-        encode_chunk(points, first_of_chunk, last_of_chunk, levels, table, unit, work)
-        for block in range(first_of_chunk, last_of_chunk):
-            go_forward(decoder, work, block - first_of_chunk)
-            first = np.uint64(block * BLOCK)
-            for i in range(ZERO, points_in_block(block, values.shape[0])):
-                values[first + i] = work.values[i]
+    unit, taint, encoded = new_chunk(chunk, decoder.input_weight.shape[1])
+    for first in range(first_block, last_block, CHUNK):
+        last = min(first + CHUNK, last_block)
+        load_blocks(first, last, points, unit, taint)
+        for level in range(levels.scale.shape[0]):
+            encode_level(
+                levels, level, table, unit, np.uint64(last - first), rows, weights, unread, encoded
+            )
+        decode_blocks(first, last, decoder, taint, encoded, work, values)
 
 
 @entry_point
@@ -65,60 +66,102 @@ def evaluate_lattice_blocks(
 
 
 @entry_point
+def load_points(
+    first_block: int, last_block: int, points: Floats, unit: Floats, taint: Floats
+) -> None:
+    """Bring a range of blocks of (N, 3) points into the unit cube, as `load_block` does.
+
+    Parameters
+    ----------
+    unit, taint
+        (blocks, 3, BLOCK) and (blocks, BLOCK) of all blocks; written.
+    """
+    load_blocks(first_block, last_block, points, unit[first_block:], taint[first_block:])
+
+
+@entry_point
+def encode_levels(
+    first_level: int,
+    stride: int,
+    levels: LevelArrays,
+    table: Floats,
+    unit: Floats,
+    encoded: Floats,
+) -> None:
+    """Encode all blocks by every `stride`-th level from the last; which ones, as `update_levels`.
+
+    Parameters
+    ----------
+    unit, encoded
+        (blocks, 3, BLOCK) unit coordinates, and (blocks, features, BLOCK); the latter is written.
+    """
+    rows, weights, unread = new_corners()
+    for level in range(levels.scale.shape[0] - 1 - first_level, -1, -stride):
+        count = np.uint64(unit.shape[0])
+        encode_level(levels, level, table, unit, count, rows, weights, unread, encoded)
+
+
+@entry_point
+def decode_points(
+    first_block: int,
+    last_block: int,
+    decoder: DecoderArrays,
+    taint: Floats,
+    encoded: Floats,
+    values: Floats,
+) -> None:
+    """Write the network's values, (N,), for a range of blocks of encoded points."""
+    work = new_workspace(decoder)
+    taint, encoded = taint[first_block:], encoded[first_block:]
+    decode_blocks(first_block, last_block, decoder, taint, encoded, work, values)
+
+
+@entry_point
 def train_groups(
     first_group: int,
     last_group: int,
     blocks_per_group: int,
-    points: Floats,
     targets: Floats,
     weights: Floats,
-    levels: LevelArrays,
-    table: Floats,
     decoder: DecoderArrays,
-    unit: Floats,
+    taint: Floats,
+    encoded: Floats,
     upstream: Floats,
     gradients: DecoderArrays,
     losses: NDArray[np.float64],
 ) -> None:
-    """Run a range of groups of blocks forward and backward, up to the encoded points.
+    """Decode a range of groups of encoded blocks, and go back to the encoded points.
 
     Parameters
     ----------
-    points, targets, weights
-        (N, 3), (N,), (N,) float32.
-    unit, upstream
-        (blocks, 3, BLOCK) unit coordinates and (levels, blocks, 2, BLOCK) gradient by the encoded
-        points, as `update_levels` takes them; written.
+    targets, weights
+        (N,) float32.
+    taint, encoded
+        (blocks, BLOCK) and (blocks, features, BLOCK), of `load_points` and `encode_levels`.
+    upstream
+        (levels, blocks, 2, BLOCK) gradient by the encoded points, as `update_levels` takes it;
+        written.
     gradients
         A decoder whose arrays have one more, leading axis over the groups; written.
     losses
         (groups,) float64: each group's sum of weight * |value - target|; written.
     """
+    work = new_workspace(decoder)
+    upstream_values = np.empty(BLOCK, np.float32)
     total = targets.shape[0]
     gradient_factor = np.float32(1.0 / total)
-    losses[first_group:last_group] = 0.0
-    first_block = first_group * blocks_per_group
-    last_block = min(last_group * blocks_per_group, unit.shape[0])
-    work = new_workspace(decoder, min(CHUNK, last_block - first_block))
-    upstream_values = np.empty(BLOCK, np.float32)
-    for first_of_chunk in range(first_block, last_block, CHUNK):
-        last_of_chunk = min(first_of_chunk + CHUNK, last_block)
-        unit_of_chunk = unit[first_of_chunk:last_of_chunk]
-        encode_chunk(points, first_of_chunk, last_of_chunk, levels, table, unit_of_chunk, work)
-        for block in range(first_of_chunk, last_of_chunk):
-            go_forward(decoder, work, block - first_of_chunk)
-            losses[block // blocks_per_group] += weighted_absolute_error(
-                work.values,
-                targets,
-                weights,
-                np.uint64(block * BLOCK),
-                points_in_block(block, total),
-                gradient_factor,
-                upstream_values,
+    for group in range(first_group, last_group):
+        gradient = group_gradient(gradients, group)
+        losses[group] = 0.0
+        last_block = min((group + 1) * blocks_per_group, encoded.shape[0])
+        for block in range(group * blocks_per_group, last_block):
+            first = np.uint64(block * BLOCK)
+            count = points_in_block(block, total)
+            go_forward(decoder, encoded[block], taint[block], work)
+            losses[group] += weighted_absolute_error(
+                work.values, targets, weights, first, count, gradient_factor, upstream_values
             )
-            encoded = work.encoded[block - first_of_chunk]
-            gradient = group_gradient(gradients, block, blocks_per_group)
-            go_back(decoder, work, encoded, upstream_values, gradient, upstream, block)
+            go_back(decoder, encoded[block], work, upstream_values, gradient, upstream, block)
 
 
 @entry_point
@@ -126,74 +169,76 @@ def backward_groups(
     first_group: int,
     last_group: int,
     blocks_per_group: int,
-    points: Floats,
     slopes: Floats,
-    levels: LevelArrays,
-    table: Floats,
     decoder: DecoderArrays,
-    unit: Floats,
+    taint: Floats,
+    encoded: Floats,
     upstream: Floats,
     gradients: DecoderArrays,
 ) -> None:
     """Do what `train_groups` does for any loss, from its gradient by the network's values, (N,).
 
-    The way forward is taken again, which costs less than keeping its results.
+    Points are decoded again, which costs less than keeping what the way back needs.
     """
-    first_block = first_group * blocks_per_group
-    last_block = min(last_group * blocks_per_group, unit.shape[0])
-    work = new_workspace(decoder, min(CHUNK, last_block - first_block))
+    work = new_workspace(decoder)
     upstream_values = np.empty(BLOCK, np.float32)
-    for first_of_chunk in range(first_block, last_block, CHUNK):
-        last_of_chunk = min(first_of_chunk + CHUNK, last_block)
-        unit_of_chunk = unit[first_of_chunk:last_of_chunk]
-        encode_chunk(points, first_of_chunk, last_of_chunk, levels, table, unit_of_chunk, work)
-        for block in range(first_of_chunk, last_of_chunk):
+    total = slopes.shape[0]
+    for group in range(first_group, last_group):
+        gradient = group_gradient(gradients, group)
+        last_block = min((group + 1) * blocks_per_group, encoded.shape[0])
+        for block in range(group * blocks_per_group, last_block):
             first = np.uint64(block * BLOCK)
-            count = points_in_block(block, slopes.shape[0])
-            go_forward(decoder, work, block - first_of_chunk)
+            count = points_in_block(block, total)
+            go_forward(decoder, encoded[block], taint[block], work)
             for i in range(ZERO, count):
                 upstream_values[i] = slopes[first + i]
             for i in range(count, LANES):
                 upstream_values[i] = np.float32(0)
-            encoded = work.encoded[block - first_of_chunk]
-            gradient = group_gradient(gradients, block, blocks_per_group)
-            go_back(decoder, work, encoded, upstream_values, gradient, upstream, block)
+            go_back(decoder, encoded[block], work, upstream_values, gradient, upstream, block)
 
 
 @called
-def encode_chunk(
-    points: Floats,
+def load_blocks(
+    first_block: int, last_block: int, points: Floats, unit: Floats, taint: Floats
+) -> None:
+    """Bring a range of blocks into the unit cube; `unit` and `taint` begin with its first block."""
+    for block in range(first_block, last_block):
+        first = np.uint64(block * BLOCK)
+        count = points_in_block(block, points.shape[0])
+        load_block(points, first, count, unit[block - first_block], taint[block - first_block])
+
+
+@called
+def decode_blocks(
     first_block: int,
     last_block: int,
-    levels: LevelArrays,
-    table: Floats,
-    unit: Floats,
+    decoder: DecoderArrays,
+    taint: Floats,
+    encoded: Floats,
     work: Workspace,
+    values: Floats,
 ) -> None:
-    """Encode up to CHUNK blocks; write their unit coordinates, (blocks, 3, BLOCK)."""
-    blocks = np.uint64(last_block - first_block)
-    for block in range(ZERO, blocks):
-        first = np.uint64(first_block * BLOCK) + block * LANES
-        count = min(LANES, np.uint64(points.shape[0]) - first)
-        load_block(points, first, count, unit[block], work.taint[block])
-    work.unread[0] = encode_blocks(
-        levels, table, unit, blocks, work.rows, work.weights, work.encoded
-    )
+    """Write the values of a range of blocks; `taint` and `encoded` begin with its first block."""
+    for block in range(first_block, last_block):
+        go_forward(decoder, encoded[block - first_block], taint[block - first_block], work)
+        first = np.uint64(block * BLOCK)
+        for i in range(ZERO, points_in_block(block, values.shape[0])):
+            values[first + i] = work.values[i]
 
 
 @called
-def go_forward(decoder: DecoderArrays, work: Workspace, place: int) -> None:
-    """Decode the block at a place of the encoded chunk; keep what the way back needs."""
-    decode_block(decoder, work.encoded[place], work.hidden1, work.hidden2, work.values)
+def go_forward(decoder: DecoderArrays, encoded: Floats, taint: Floats, work: Workspace) -> None:
+    """Decode a block, and keep in the workspace what the way back needs."""
+    decode_block(decoder, encoded, work.hidden1, work.hidden2, work.values)
     for i in range(LANES):
-        work.values[i] += work.taint[place, i]
+        work.values[i] += taint[i]
 
 
 @called
 def go_back(
     decoder: DecoderArrays,
-    work: Workspace,
     encoded: Floats,
+    work: Workspace,
     upstream_values: Floats,
     gradient: DecoderArrays,
     upstream: Floats,
@@ -206,16 +251,14 @@ def go_back(
 
 
 @called
-def group_gradient(gradients: DecoderArrays, block: int, blocks_per_group: int) -> DecoderArrays:
-    """Return the arrays of a block's group, cleared for the group's first block."""
-    group = block // blocks_per_group
-    if block % blocks_per_group == 0:
-        gradients.input_weight[group] = 0
-        gradients.input_bias[group] = 0
-        gradients.middle_weight[group] = 0
-        gradients.middle_bias[group] = 0
-        gradients.output_weight[group] = 0
-        gradients.output_bias[group] = 0
+def group_gradient(gradients: DecoderArrays, group: int) -> DecoderArrays:
+    """Return one group's arrays, cleared."""
+    gradients.input_weight[group] = 0
+    gradients.input_bias[group] = 0
+    gradients.middle_weight[group] = 0
+    gradients.middle_bias[group] = 0
+    gradients.output_weight[group] = 0
+    gradients.output_bias[group] = 0
     return DecoderArrays(
         gradients.input_weight[group],
         gradients.input_bias[group],
@@ -239,26 +282,33 @@ def update_levels(
     gradient: Floats,
     gradient_bits: Indices,
     adam: AdamStep,
+    upcoming: Floats,
+    encoded: Floats,
 ) -> None:
     """Scatter the gradient of every `stride`-th level from the last, and update its features.
 
     One thread owns a level, so nothing is shared and the order of the additions is fixed. The
-    gradient of the level at hand stays in the processor's cache.
+    gradient of the level at hand stays in the processor's cache. The points of the next step are
+    encoded while the level is in there.
 
     Parameters
     ----------
     first_level
         Which of the `stride` threads this is.
     unit, upstream
-        As `train_groups` wrote them.
+        (blocks, 3, BLOCK) unit coordinates, and the gradient that `train_groups` wrote.
     table, first, second
         All features, flat float32, and their moments, as `adam_sparse` takes them.
     gradient, gradient_bits
         (rows of the largest level, 2) float32 of zeros, and the same memory flat as uint32; zeros
         again afterwards.
+    upcoming, encoded
+        (blocks, 3, BLOCK) unit coordinates of the next step's points, or of none; and (blocks,
+        features, BLOCK), of which these levels' features are written.
     """
-    rows, weights = new_corners()
+    rows, weights, unread = new_corners()
     flat_gradient = gradient.reshape(-1)
+    features = table.reshape(-1, 2)
     for level in range(levels.scale.shape[0] - 1 - first_level, -1, -stride):
         scatter_level(levels, level, unit, upstream, rows, weights, gradient)
         adam_sparse(
@@ -271,12 +321,14 @@ def update_levels(
             np.uint64(2 * levels.size[level]),
             adam,
         )
+        count = np.uint64(upcoming.shape[0])
+        encode_level(levels, level, features, upcoming, count, rows, weights, unread, encoded)
 
 
 @entry_point
 def table_gradient(levels: LevelArrays, unit: Floats, upstream: Floats, gradient: Floats) -> None:
     """Add up the gradient of the whole table, (rows, 2), which the caller has cleared."""
-    rows, weights = new_corners()
+    rows, weights, _ = new_corners()
     for level in range(levels.scale.shape[0]):
         first = levels.offset[level]
         last = first + levels.size[level]
@@ -297,6 +349,9 @@ def adam_dense(
 ENTRY_POINTS = (
     evaluate_blocks,
     evaluate_lattice_blocks,
+    load_points,
+    encode_levels,
+    decode_points,
     train_groups,
     backward_groups,
     update_levels,

@@ -13,19 +13,12 @@ _LINE = 16  # numbers in a 64-byte cache line
 
 
 class Workspace(NamedTuple):
-    """What the stages leave for each other.
+    """What the stages of a block leave for each other.
 
-    Of a chunk `taint` (chunk, BLOCK) and `encoded` (chunk, features, BLOCK). Of a block `rows` and
-    `weights` (8, BLOCK) for the encoding; for the decoder the outputs of its layers, their
-    gradients, all (features, BLOCK), and `values` (BLOCK,). `no_bias` is zeros, as many as the
-    widest layer has outputs; `unread` (1,) is for what is computed for its side effects alone.
+    The outputs of the decoder's layers, their gradients, all (features, BLOCK), and `values`
+    (BLOCK,). `no_bias` is zeros, as many as the widest layer has outputs.
     """
 
-    taint: Floats
-    encoded: Floats
-    unread: Floats
-    rows: Indices
-    weights: Floats
     hidden1: Floats
     hidden2: Floats
     values: Floats
@@ -36,16 +29,10 @@ class Workspace(NamedTuple):
 
 
 @called
-def new_workspace(decoder: DecoderArrays, chunk: int) -> Workspace:
-    """Allocate the scratch memory that a decoder of this shape needs, for chunks of so many blocks."""
+def new_workspace(decoder: DecoderArrays) -> Workspace:
+    """Allocate the scratch memory that a decoder of this shape needs."""
     width, features = decoder.input_weight.shape
-    encoded = new_features(chunk * features)
-    encoded[:] = 0
     return Workspace(
-        new_features(chunk),
-        encoded.reshape(chunk, features, BLOCK),
-        np.zeros(1, np.float32),
-        *new_corners(),
         new_features(width),
         new_features(width),
         new_features(1)[0],
@@ -57,9 +44,22 @@ def new_workspace(decoder: DecoderArrays, chunk: int) -> Workspace:
 
 
 @called
-def new_corners() -> tuple[Indices, Floats]:
-    """Allocate the rows and the weights of a block's corners, (8, BLOCK) each."""
-    return new_features(8).view(np.uint32), new_features(8)
+def new_chunk(blocks: int, features: int) -> tuple[Floats, Floats, Floats]:
+    """Allocate unit coordinates, (blocks, 3, BLOCK), taint, (blocks, BLOCK), and encoded points,
+    (blocks, features, BLOCK), zeros as the padding stays."""
+    encoded = new_features(blocks * features)
+    encoded[:] = 0
+    return (
+        new_features(3 * blocks).reshape(blocks, 3, BLOCK),
+        new_features(blocks),
+        encoded.reshape(blocks, features, BLOCK),
+    )
+
+
+@called
+def new_corners() -> tuple[Indices, Floats, Floats]:
+    """Allocate the rows and the weights of a block's corners, (8, BLOCK) each, and one number."""
+    return new_features(8).view(np.uint32), new_features(8), np.zeros(1, np.float32)
 
 
 @called
