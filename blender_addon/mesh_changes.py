@@ -1,6 +1,6 @@
 """Whether a mesh is still the one that was fitted; cheap enough to ask in every redraw of a panel.
 
-The fingerprint of a mesh of a million vertices takes some 40 ms. So it is kept until Blender says
+The fingerprint of a mesh of a million vertices takes some 60 ms. So it is kept until Blender says
 that the mesh's geometry was touched.
 """
 
@@ -11,8 +11,8 @@ from typing import Any
 import bpy
 from bpy.app.handlers import persistent
 
-from . import attributes, sources
-from .units import Placement
+from . import sources
+from .reports import Report
 
 # By the `session_uid` of a mesh.
 _digests: dict[int, bytes] = {}
@@ -33,20 +33,22 @@ def unregister() -> None:
     _digests.clear()
 
 
-def is_unchanged(blender_object: bpy.types.Object, digest: bytes, placement: Placement) -> bool:
-    """Whether an object's base mesh and its size are those of a `Source` with these.
+def is_unchanged(blender_object: bpy.types.Object, report: Report) -> bool:
+    """Whether an object's mesh, its modifiers and its size are those that a report is about.
 
     What is edited or sculpted counts when that mode is left, at the latest.
     """
-    if not placement.is_as_large(blender_object.matrix_world):
+    if not report.placement.is_as_large(blender_object.matrix_world):
+        return False
+    if sources.modifiers_digest(blender_object) != report.modifiers:
         return False
     mesh = blender_object.data
     if mesh.is_editmode:
         return True
     uid = mesh.session_uid
     if uid not in _digests:
-        _digests[uid] = sources.digest_of(attributes.vertices_of(mesh))
-    return _digests[uid] == digest
+        _digests[uid] = sources.mesh_digest(mesh)
+    return _digests[uid] == report.digest
 
 
 def _whole_file() -> tuple[list[Any], ...]:

@@ -1,19 +1,18 @@
-"""The sidebar tab: settings, buttons, the state of the backend, and what came of the last click."""
+"""The sidebar tab: the state of the backend, settings and buttons, then what there is to tell.
+
+All that grows and shrinks comes last, so that no button moves under the pointer or out of sight.
+"""
 
 from __future__ import annotations
 
 import bpy
 
-from . import launch, mesh_changes, overlay, preferences, session, sources
+from . import launch, legend, mesh_changes, overlay, preferences, session, sources
 from .client.backend import BackendState
 from .client.environment import BackendKind, BackendUnavailable, EnvironmentState
+from .client.installation import InstallationState
 from .sentences import draw_sentence
-from .session import FitReport, Session
-
-WORTH_TELLING = 0.01
-"""Share of vertices that the mesh itself answers for, from which on it is told."""
-CLEAN = 3e-4
-"""Scatter of the vertices, as a part of the half-extent, below which a mesh counts as clean."""
+from .session import Session
 
 
 class _SidebarPanel:
@@ -29,11 +28,11 @@ class MainPanel(_SidebarPanel, bpy.types.Panel):
     bl_label = "Fairfield"
 
     def draw(self, context: bpy.types.Context) -> None:
-        """Draw the state of the backend, the buttons, and the report of the active object."""
+        """Draw the state of the backend in one row, then settings and buttons."""
         layout = self.layout
         active = session.current()
         settings = context.scene.fairfield
-        _draw_backend(layout, context, active)
+        _draw_status(layout, active)
 
         # Not greyed while a job runs: Blender keeps a button that lies under the pointer grey until
         # the pointer leaves it, and a click meanwhile is answered with a sentence.
@@ -49,9 +48,6 @@ class MainPanel(_SidebarPanel, bpy.types.Panel):
         _setting(column, settings, "smooth_surface")
         _setting(column, settings, "hide_source")
         column.operator("fairfield.extract", icon="MOD_REMESH")
-
-        _draw_progress(layout, context, active)
-        _draw_report(layout, context, active)
 
 
 class OverlayPanel(_SidebarPanel, bpy.types.Panel):
@@ -86,7 +82,41 @@ class ExportPanel(_SidebarPanel, bpy.types.Panel):
         self.layout.operator("fairfield.export", text="Export...", icon="EXPORT")
 
 
-CLASSES = (MainPanel, OverlayPanel, ExportPanel)
+class ReportPanel(_SidebarPanel, bpy.types.Panel):
+    """What is under way, what went wrong, and what is known of the active object."""
+
+    bl_idname = "FAIRFIELD_PT_report"
+    bl_label = "Report"
+    bl_parent_id = "FAIRFIELD_PT_main"
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Draw the news, the report of the active object, and results that wait."""
+        layout = self.layout
+        active = session.current()
+        news = _news(active)
+        blender_object = context.active_object
+        if blender_object is not None and blender_object.type != "MESH":
+            blender_object = None
+        changed = blender_object is not None and sources.changes_geometry(blender_object)
+        told_below = sources.modifiers_sentence(blender_object.name) if changed else None
+        for text, icon in news:
+            if text != told_below:
+                draw_sentence(layout, context, text, icon)
+        if told_below is not None:
+            box = layout.box()
+            draw_sentence(box, context, told_below, "INFO")
+            box.operator("fairfield.copy_with_modifiers", icon="DUPLICATE")
+        if blender_object is not None and blender_object.session_uid in active.reports:
+            _draw_report(layout, context, active, blender_object)
+        elif not (news or changed):
+            layout.label(text="Select a mesh; click Fit, Smooth or Extract")
+        if active.waiting:
+            # Last, so that a second click on it meets nothing.
+            text = "Drop the Result" if len(active.waiting) == 1 else "Drop the Results"
+            layout.operator("fairfield.drop_results", text=text, icon="X")
+
+
+CLASSES = (MainPanel, OverlayPanel, ExportPanel, ReportPanel)
 
 
 def _setting(layout: bpy.types.UILayout, settings: bpy.types.PropertyGroup, name: str) -> None:
@@ -96,109 +126,107 @@ def _setting(layout: bpy.types.UILayout, settings: bpy.types.PropertyGroup, name
     row.prop(settings, name)
 
 
-def _draw_backend(layout: bpy.types.UILayout, context: bpy.types.Context, active: Session) -> None:
-    """Draw one line on the backend, and the button to install it where it is missing."""
+def _draw_status(layout: bpy.types.UILayout, active: Session) -> None:
+    """Draw one row, whatever the state. Where Cancel was there is never another button."""
+    progress = active.queue.progress
     if active.installing:
-        preferences.draw_installation(layout, context)
-        return
-    backend = active.queue.backend
-    if active.queue.problem:
-        draw_sentence(layout, context, active.queue.problem, "ERROR")
-    elif backend is None or backend.state is BackendState.ENDED:
-        _draw_idle_backend(layout, context)
-        preferences.draw_installation(layout, context)
-    elif backend.state is BackendState.STARTING:
-        layout.label(text="Backend: starting", icon="SORTTIME")
-    else:
-        device = next(iter(backend.greeting.get("devices", [])), "cpu")
-        doing = "working" if active.queue.busy else "ready"
-        layout.label(text=f"Backend: {doing} ({device})", icon="CHECKMARK")
-
-
-def _draw_idle_backend(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
-    if launch.choice().kind is not BackendKind.MANAGED:
-        layout.label(text="Backend: starts with the first click", icon="RADIOBUT_OFF")
-        return
-    try:
-        state = launch.managed_environment().state
-    except BackendUnavailable as problem:
-        draw_sentence(layout, context, str(problem), "ERROR")
-        return
-    if state is EnvironmentState.READY:
-        layout.label(text="Backend: starts with the first click", icon="RADIOBUT_OFF")
-    else:
-        layout.label(text="Backend: not installed", icon="ERROR")
-        layout.operator("fairfield.install_backend", icon="IMPORT")
-
-
-def _draw_progress(layout: bpy.types.UILayout, context: bpy.types.Context, active: Session) -> None:
-    if active.queue.busy:
-        progress = active.queue.progress
+        preferences.draw_installation_progress(layout, active)
+    elif active.queue.busy:
         left = progress.seconds_left
-        text = progress.text + ("" if left is None else f", {left:.0f} s left")
+        text = f"{progress.fraction:.0%}" + ("" if left is None else f", {left:.0f} s left")
         row = layout.split(factor=0.65)
-        if "progress" in bpy.types.UILayout.bl_rna.functions:
-            row.progress(factor=progress.fraction, text=f"{progress.fraction:.0%}")
-        else:
-            row.label(text=f"{progress.fraction:.0%}")
+        row.progress(factor=progress.fraction, text=text)
         row.operator("fairfield.cancel", text="Cancel", icon="X")
-        draw_sentence(layout, context, text, "NONE")
+    elif _needs_installation(active):
+        row = layout.split(factor=0.55)
+        row.operator("fairfield.install_backend", icon="IMPORT")
+        row.label(text="See Report" if _news(active) else "Not installed", icon="ERROR")
+    else:
+        text, icon = _status(active)
+        layout.label(text=text, icon=icon)
+
+
+def _status(active: Session) -> tuple[str, str]:
+    """A few words, which say where there is more to read, and an icon."""
+    backend = active.queue.backend
+    if active.queue.problem or _environment_problem(active):
+        return "Backend: failed, see Report", "ERROR"
+    if active.messages:
+        return "See Report", "INFO"
+    if active.waiting:
+        return "Waiting for Object Mode", "INFO"
+    if backend is None or backend.state is BackendState.ENDED:
+        return "Backend: starts with the first click", "RADIOBUT_OFF"
+    if backend.state is BackendState.STARTING:
+        return "Backend: starting", "SORTTIME"
+    device = next(iter(backend.greeting.get("devices", [])), "cpu")
+    return f"Backend: ready ({device})", "CHECKMARK"
+
+
+def _depends_on_environment(active: Session) -> bool:
+    """Whether the next click needs the managed environment to start a backend."""
+    backend = active.queue.backend
+    is_alive = backend is not None and backend.state is not BackendState.ENDED
+    return not is_alive and launch.choice().kind is BackendKind.MANAGED
+
+
+def _needs_installation(active: Session) -> bool:
+    if not _depends_on_environment(active) or _environment_problem(active):
+        return False
+    return launch.managed_environment().state is not EnvironmentState.READY
+
+
+def _environment_problem(active: Session) -> str:
+    """Why the managed environment cannot be looked at, where it is needed."""
+    if _depends_on_environment(active):
+        try:
+            launch.managed_environment()
+        except BackendUnavailable as problem:
+            return str(problem)
+    return ""
+
+
+def _news(active: Session) -> list[tuple[str, str]]:
+    """Sentences on what is under way and what went wrong, each once, and an icon for each."""
+    installation = active.installation
+    news = []
+    if installation is not None and active.installing:
+        news.append((installation.message, "NONE"))
+    elif installation is not None and installation.state is InstallationState.FAILED:
+        news.append((installation.error, "ERROR"))
+    news += [(active.queue.problem, "ERROR"), (_environment_problem(active), "ERROR")]
+    if active.queue.busy:
+        news.append((active.queue.progress.text, "NONE"))
     if active.waiting:
         count = len(active.waiting)
         what = "The result is" if count == 1 else f"{count} results are"
-        draw_sentence(layout, context, f"{what} written when you return to Object Mode.", "INFO")
-        if active.nothing_under_way:
-            text = "Drop the Result" if count == 1 else "Drop the Results"
-            layout.operator("fairfield.cancel", text=text, icon="X")
+        news.append((f"{what} written when you return to Object Mode.", "INFO"))
+    news += [(message, "INFO") for message in active.messages if message != active.queue.problem]
+    return [(text, icon) for text, icon in news if text]
 
 
-def _draw_report(layout: bpy.types.UILayout, context: bpy.types.Context, active: Session) -> None:
-    """Draw what went wrong with the last click, and what is known of the active object."""
-    blender_object = context.active_object
-    is_mesh = blender_object is not None and blender_object.type == "MESH"
-    told_elsewhere = {active.queue.problem}
-    if is_mesh and sources.changes_geometry(blender_object):
-        sentence = sources.modifiers_sentence(blender_object.name)
-        told_elsewhere.add(sentence)
-        box = layout.box()
-        draw_sentence(box, context, sentence, "INFO")
-        box.operator("fairfield.copy_with_modifiers", icon="DUPLICATE")
-    for message in active.messages:
-        if message not in told_elsewhere:
-            draw_sentence(layout, context, message, "INFO")
-    report = active.reports.get(blender_object.session_uid) if is_mesh else None
-    if report is None:
-        return
+def _draw_report(
+    layout: bpy.types.UILayout,
+    context: bpy.types.Context,
+    active: Session,
+    blender_object: bpy.types.Object,
+) -> None:
+    """Draw what is known of an object, or that it is another one by now."""
+    name = blender_object.name
+    report = active.reports[blender_object.session_uid]
     box = layout.box().column()
-    if mesh_changes.is_unchanged(blender_object, report.digest, report.placement):
-        for line in _report_lines(blender_object.name, report):
-            box.label(text=line)
-        for warning in report.warnings:
-            draw_sentence(box, context, warning, "ERROR")
-    else:
-        draw_sentence(box, context, _changed_sentence(blender_object.name), "INFO")
-
-
-def _changed_sentence(name: str) -> str:
-    """What stands in place of a report on a mesh that is no longer so."""
-    return f"{name} was changed since it was fitted; click Fit or Smooth to measure it as it is."
-
-
-def _report_lines(name: str, report: FitReport) -> list[str]:
-    """What is told of the field of an object, in short lines."""
-    lines = [
-        f"{name}: fitted in {report.seconds:.1f} s",
-        f"Near-surface error: {report.error:.2g} ({report.relative_error:.2%})",
-        "Noise or facets: none"
-        if report.noise < CLEAN
-        else f"Noise or facets: {report.noise:.2%} of its half size",
-    ]
-    if report.from_mesh is not None and report.from_mesh >= WORTH_TELLING:
-        lines.append(f"From the mesh's own vertices: {report.from_mesh:.0%}")
-    if report.nothing_gained:
-        lines.append("Refined: nothing gained, kept as it was")
-    elif report.noise_before is not None and report.noise_after is not None:
-        lines.append(
-            f"Refined: noise of normals {report.noise_before:.2g}° to {report.noise_after:.2g}°"
+    box.scale_y = 0.8
+    if not mesh_changes.is_unchanged(blender_object, report):
+        text = (
+            f"{name} was changed since it was {report.done}; click Fit or Smooth to measure it as "
+            "it is."
         )
-    return lines
+        draw_sentence(box, context, text, "INFO")
+        return
+    for line in report.lines(name, legend.length_unit(context.scene, report.placement.units)):
+        box.label(text=line)
+    for warning in report.warnings:
+        draw_sentence(box, context, warning, "ERROR")
+    if blender_object.mode == "EDIT":
+        text = f"What was edited since it was {report.done} counts when you leave Edit Mode."
+        draw_sentence(box, context, text, "INFO")

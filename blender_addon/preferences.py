@@ -145,13 +145,20 @@ def draw_installation(layout: bpy.types.UILayout, context: bpy.types.Context) ->
     if installation is None:
         return
     if active.installing:
-        row = layout.row()
-        row.progress(factor=installation.fraction, text=installation.stage)
-        row.operator("fairfield.cancel", text="", icon="X")
+        draw_installation_progress(layout, active)
         if installation.message:
             draw_sentence(layout, context, installation.message, "NONE")
     elif installation.state is InstallationState.FAILED:
         draw_sentence(layout, context, installation.error, "ERROR")
+
+
+def draw_installation_progress(layout: bpy.types.UILayout, active: session.Session) -> None:
+    """Draw how far an installation has come, and the button to cancel it, in one row."""
+    installation = active.installation
+    assert installation is not None
+    row = layout.row()
+    row.progress(factor=installation.fraction, text=installation.stage)
+    row.operator("fairfield.cancel", text="", icon="X")
 
 
 CLASSES = (FairfieldPreferences,)

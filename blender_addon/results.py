@@ -38,7 +38,7 @@ def write_smoothed(work: Work, scene: bpy.types.Scene) -> None:
         raise SceneError(
             f"{source.name}: the object was deleted meanwhile, so its result is dropped."
         )
-    if sources.digest_of(attributes.vertices_of(mesh)) != source.digest:
+    if sources.mesh_digest(mesh) != source.digest:
         raise SceneError(
             f"{source.name}: the mesh was changed meanwhile, so nothing is written; click Smooth "
             "again."

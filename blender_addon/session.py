@@ -7,7 +7,6 @@ by their `session_uid`.
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import dataclass, field
 from enum import Enum
@@ -15,12 +14,12 @@ from typing import Any
 
 import bpy
 
-from . import launch, overlay, results, sources
+from . import launch, overlay, reports, results, sources
 from .client.installation import Installation
 from .client.jobs import Job, JobQueue, JobState
+from .reports import Report
 from .results import Work
 from .sources import SceneError, Source
-from .units import Placement
 
 # Modes in which a mesh belongs to a tool: what is written to it meanwhile is lost.
 _HOLDING_MODES = {"EDIT", "SCULPT"}
@@ -38,45 +37,6 @@ class Goal(Enum):
     def writes(self) -> bool:
         """Whether the result belongs into the scene."""
         return self in (Goal.SMOOTH, Goal.EXTRACT)
-
-
-@dataclass(frozen=True)
-class FitReport:
-    """What the artist is told about the field of an object.
-
-    Parameters
-    ----------
-    error
-        The near-surface error in fitted units.
-    relative_error
-        The same as a part of the object's half-extent.
-    noise
-        How far the vertices scatter about the smooth surface, as a part of the half-extent.
-    seconds
-        What the fit took.
-    warnings
-        Sentences of the backend.
-    digest, placement
-        Of the mesh that was fitted; see `Source`.
-    noise_before, noise_after
-        For a refined field: how far its own normals are from the smooth ones, in degrees.
-    nothing_gained
-        Whether Refine kept the field as it was.
-    from_mesh
-        After Smooth: share of the vertices at which the mesh itself was the better source.
-    """
-
-    error: float
-    relative_error: float
-    noise: float
-    seconds: float
-    warnings: list[str]
-    digest: bytes
-    placement: Placement
-    noise_before: float | None = None
-    noise_after: float | None = None
-    nothing_gained: bool = False
-    from_mesh: float | None = None
 
 
 @dataclass
@@ -103,7 +63,9 @@ class Session:
         self.click: Click | None = None
         self.waiting: list[tuple[Goal, Work]] = []
         self.messages: list[str] = []
-        self.reports: dict[int, FitReport] = {}
+        self.reports: dict[int, Report] = {}
+        # The object that was active when the manual scale was last set, not proposed.
+        self.scale_set_for: int | None = None
         # The fields that were refined, by the name of their fit: it depends on the mesh alone, so
         # that what is undone in the scene cannot get out of step with it.
         self.refined: set[str] = set()
@@ -183,28 +145,29 @@ class Session:
             raise SceneError(" ".join(self.messages) or "Fairfield was cancelled.")
 
     @property
-    def nothing_under_way(self) -> bool:
-        """Whether nothing could be cancelled: neither a click's work nor an installation."""
-        return self.click is None and not self.installing
-
-    @property
     def writable_goal(self) -> Goal | None:
         """The goal of the results that can be written now; None if there are none."""
         return next((goal for goal, work in self.waiting if not _held(goal, work.source)), None)
 
-    def write_results(self, context: bpy.types.Context) -> bool:
+    def write_results(self, context: bpy.types.Context, only: Goal | None = None) -> bool:
         """Write the results whose meshes are not held by a tool; the others go on waiting.
 
-        Return whether anything was written.
+        `only` leaves all but those of one goal waiting. Return whether anything was written.
         """
-        ready = [(goal, work) for goal, work in self.waiting if not _held(goal, work.source)]
-        self.waiting = [(goal, work) for goal, work in self.waiting if _held(goal, work.source)]
+
+        def is_ready(goal: Goal, work: Work) -> bool:
+            return only in (None, goal) and not _held(goal, work.source)
+
+        ready = [each for each in self.waiting if is_ready(*each)]
+        self.waiting = [each for each in self.waiting if not is_ready(*each)]
         added: list[bpy.types.Object] = []
         smoothed = False
         for goal, work in ready:
             try:
                 if goal is Goal.EXTRACT:
-                    added += results.add_extracted(work, context)
+                    made = results.add_extracted(work, context)
+                    self._keep_surface_report(work, made)
+                    added += made
                 else:
                     results.write_smoothed(work, context.scene)
                     smoothed = True
@@ -226,6 +189,7 @@ class Session:
         self.forget_jobs()
         self.waiting.clear()
         self.reports.clear()
+        self.scale_set_for = None
         self.refined.clear()
         self.messages = []
 
@@ -252,7 +216,8 @@ class Session:
                 click.succeeded = True
                 messages += work.source.warnings
                 messages += _unanswered(work)
-                self._keep_report(work)
+                for index, uid in enumerate(work.source.objects):
+                    self.reports[uid] = reports.of_field(work, index, self.reports.get(uid))
                 if click.goal is Goal.REFINE:
                     self.refined.add(job.fit_key)
                 elif click.goal is Goal.FIT:
@@ -262,6 +227,13 @@ class Session:
             elif job.message and job.message not in messages:
                 messages.append(job.message)
         self.messages = messages
+
+    def _keep_surface_report(self, work: Work, made: list[bpy.types.Object]) -> None:
+        digest = sources.mesh_digest(made[0].data)  # they share it
+        for each in made:
+            self.reports[each.session_uid] = reports.of_surface(
+                work, digest, sources.modifiers_digest(each)
+            )
 
     def _let_wait(self, goal: Goal, work: Work) -> None:
         """Keep a result until it is written; what it would overwrite need not be written first."""
@@ -287,29 +259,6 @@ class Session:
         )
         job.refine = goal is Goal.REFINE or (goal.writes and job.fit_key in self.refined)
         return job
-
-    def _keep_report(self, work: Work) -> None:
-        report = work.job.report
-        measured = report["near_surface_error"]
-        relative_error = math.nan if measured is None else float(measured)
-        tuning = report.get("finetuning") or {}
-        smoothed = work.job.smoothed
-        own = smoothed.result.get("from_mesh", 0) if smoothed is not None else None
-        kept = FitReport(
-            error=relative_error * float(report["half_extent"]),
-            relative_error=relative_error,
-            noise=float(report["noise"]),
-            seconds=sum(float(each) for each in report["seconds"].values()),
-            warnings=[str(each) for each in report["warnings"]],
-            digest=work.source.digest,
-            placement=work.source.placement,
-            noise_before=tuning.get("normal_error_before"),
-            noise_after=tuning.get("normal_error_after"),
-            nothing_gained=bool(tuning.get("unchanged")),
-            from_mesh=None if own is None else own / max(1, len(work.source.points)),
-        )
-        for uid in work.source.objects:
-            self.reports[uid] = kept
 
 
 _session: Session | None = None

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import bpy
 
-from . import overlay
+from . import manual_scale, overlay
 from .client.jobs import SCALE_AUTO, ExtractSettings, FitSettings, Scale, SmoothSettings
 from .quantities import QUANTITIES
 
 
 def _recolor(_settings: FairfieldSettings, context: bpy.types.Context) -> None:
     overlay.recolor_scene(context)
+
+
+def _scale_changed_hands(settings: FairfieldSettings, context: bpy.types.Context) -> None:
+    if not settings.scale_is_auto:
+        manual_scale.propose(settings, context.view_layer.objects.active)
+
+
+def _scale_was_set(_settings: FairfieldSettings, context: bpy.types.Context) -> None:
+    manual_scale.note_set_by_hand(context.view_layer.objects.active)
 
 
 class FairfieldSettings(bpy.types.PropertyGroup):
@@ -38,8 +47,10 @@ class FairfieldSettings(bpy.types.PropertyGroup):
     scale_is_auto: bpy.props.BoolProperty(
         name="Automatic Scale",
         description="Choose from the mesh, for each point of it, how far it is smoothed over: "
-        "far on flats and where there is noise, little at edges",
+        "far on flats and where there is noise, little at edges. When it is turned off, the scale "
+        "starts from what suits the active object",
         default=True,
+        update=_scale_changed_hands,
     )
     smoothness: bpy.props.FloatProperty(
         name="Smoothness",
@@ -62,10 +73,12 @@ class FairfieldSettings(bpy.types.PropertyGroup):
         step=0.1,
         subtype="DISTANCE",
         unit="LENGTH",
+        update=_scale_was_set,
     )
     resolution: bpy.props.IntProperty(
         name="Resolution",
-        description="Cells along the longest side of the extracted mesh",
+        description="Cells along a side of the cube around the mesh, which is a ninth wider than "
+        "the mesh's longest side",
         default=256,
         min=16,
         max=1024,

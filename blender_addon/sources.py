@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from typing import Any
 
 import bpy
 import numpy as np
@@ -38,6 +39,8 @@ class Source:
         The first object's name.
     objects
         `session_uid` of every selected object that this mesh and its field serve.
+    modifiers
+        Of each of them, what `modifiers_digest` returned.
     mesh
         `session_uid` of the base mesh, which takes the attributes.
     vertices, triangles
@@ -47,13 +50,14 @@ class Source:
     placement
         From local to fitted coordinates.
     digest
-        Of the base mesh's vertices, to notice that they have changed since.
+        Of the base mesh, to notice that it has changed since.
     warnings
         Sentences for the artist.
     """
 
     name: str
     objects: list[int]
+    modifiers: list[bytes]
     mesh: int
     vertices: np.ndarray
     triangles: np.ndarray
@@ -111,10 +115,7 @@ def selected_meshes(context: bpy.types.Context) -> list[bpy.types.Object]:
 
 def changes_geometry(blender_object: bpy.types.Object) -> bool:
     """Whether what the artist sees of an object is not its base mesh; cheap, for the panel."""
-    if any(
-        modifier.show_viewport and modifier.type not in _HARMLESS_MODIFIERS
-        for modifier in blender_object.modifiers
-    ):
+    if any(_may_move_vertices(modifier) for modifier in blender_object.modifiers):
         return True
     keys = blender_object.data.shape_keys
     return keys is not None and any(block.value != 0.0 for block in keys.key_blocks[1:])
@@ -138,9 +139,62 @@ def find_mesh(uid: int) -> bpy.types.Mesh | None:
     return next((each for each in bpy.data.meshes if each.session_uid == uid), None)
 
 
-def digest_of(vertices: np.ndarray) -> bytes:
-    """Return a short fingerprint of coordinates."""
-    return blake2b(vertices.data, digest_size=16).digest()
+def mesh_digest(mesh: bpy.types.Mesh) -> bytes:
+    """Return a short fingerprint of vertices and faces."""
+    corners = np.empty(len(mesh.loops), np.int32)
+    stored = mesh.attributes.get(".corner_vert")
+    if stored is not None:  # a hundred times as fast; Edit Mode has none
+        stored.data.foreach_get("value", corners)
+    else:
+        mesh.loops.foreach_get("vertex_index", corners)
+    digest = blake2b(f"{len(mesh.polygons)} faces".encode(), digest_size=16)
+    for table in (vertices_of(mesh), corners):
+        digest.update(table.data)
+    return digest.digest()
+
+
+def modifiers_digest(blender_object: bpy.types.Object) -> bytes:
+    """Return a short fingerprint of what `changes_geometry` is about; cheap, for the panel.
+
+    Of other objects and of node groups that a modifier uses, only which ones they are counts.
+    """
+    told: list[object] = [
+        (modifier.type, _settings_of(modifier))
+        for modifier in blender_object.modifiers
+        if _may_move_vertices(modifier)
+    ]
+    keys = blender_object.data.shape_keys
+    if keys is not None:
+        told += [(block.name, block.value, block.mute) for block in keys.key_blocks[1:]]
+    return blake2b(repr(told).encode(), digest_size=16).digest()
+
+
+def _may_move_vertices(modifier: bpy.types.Modifier) -> bool:
+    return modifier.show_viewport and modifier.type not in _HARMLESS_MODIFIERS
+
+
+def _settings_of(modifier: bpy.types.Modifier) -> list[object]:
+    """The settings of a modifier as plain values, without those that all modifiers have."""
+    common = bpy.types.Modifier.bl_rna.properties.keys()
+    values = [
+        getattr(modifier, setting.identifier)
+        for setting in modifier.bl_rna.properties
+        if setting.identifier not in common and not setting.is_readonly
+    ]
+    if modifier.type == "NODES":  # its group's inputs
+        values += modifier.items()
+    return [_plain(value) for value in values]
+
+
+def _plain(value: Any) -> object:
+    """A value that has the same text as long as it is the same."""
+    if isinstance(value, bpy.types.ID):
+        return value.session_uid
+    if isinstance(value, set):
+        return sorted(value)
+    if isinstance(value, str) or not hasattr(value, "__len__"):
+        return value if isinstance(value, (str, int, float)) else None
+    return [_plain(each) for each in value]
 
 
 def _read(blender_object: bpy.types.Object, depsgraph: bpy.types.Depsgraph, units: str) -> Source:
@@ -178,12 +232,13 @@ def _read(blender_object: bpy.types.Object, depsgraph: bpy.types.Depsgraph, unit
     return Source(
         name=name,
         objects=[blender_object.session_uid],
+        modifiers=[modifiers_digest(blender_object)],
         mesh=mesh.session_uid,
         vertices=placement.place(evaluated_vertices),
         triangles=placement.orient(triangles),
         points=placement.place(base),
         placement=placement,
-        digest=digest_of(base),
+        digest=mesh_digest(mesh),
         warnings=warnings,
     )
 
@@ -216,6 +271,7 @@ def _joined(source: Source, others: list[Source]) -> bool:
             continue
         if np.array_equal(other.vertices, source.vertices, equal_nan=True):
             other.objects.extend(source.objects)
+            other.modifiers.extend(source.modifiers)
             return True
         raise SceneError(
             f"{source.name}: the mesh is shared with {other.name} but looks different there, and "

@@ -379,7 +379,8 @@ class Server:
             progress=progress,
         )
         surface = {"vertices": mesh.vertices.astype(np.float32), "triangles": mesh.triangles}
-        return {"unanswered": jets.unanswered}, {**surface, **surface_attributes(jets)}
+        result = {"unanswered": jets.unanswered, "cell": 2 / resolution * field.normalization.unit}
+        return result, {**surface, **surface_attributes(jets)}
 
     def _load(self, parameters: Parameters, arrays: Arrays, progress: ProgressCallback) -> Answer:
         key = parameters.text("field")

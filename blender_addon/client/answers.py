@@ -64,6 +64,12 @@ def check_smoothed(
     _check_rows(arrays, points)
 
 
+def median_scale(result: Mapping[str, Any]) -> float | None:
+    """Return the scale that half of the points were smoothed with more than; None if not told."""
+    scale = result.get("scale")
+    return float(scale) if isinstance(scale, (int, float)) and 0 < scale < 1e300 else None
+
+
 def check_extracted(result: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
     """Refuse an answer that is not a mesh, or whose values are not one row for each vertex.
 
@@ -85,6 +91,7 @@ def check_extracted(result: Mapping[str, Any], arrays: Mapping[str, np.ndarray])
     if len(triangles) and not 0 <= triangles.min() <= triangles.max() < len(vertices):
         raise WrongAnswer("a triangle refers to a vertex that is not there")
     _check_count(result, len(vertices))
+    _number(result.get("cell", 0), "cell size")
     _check_rows(values, len(vertices))
 
 

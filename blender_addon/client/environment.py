@@ -230,12 +230,12 @@ def _installed_python(environment: ManagedEnvironment) -> Path:
     state = environment.state
     if state is EnvironmentState.MISSING:
         raise BackendUnavailable(
-            "The backend is not installed; click Install Backend in the Fairfield preferences."
+            "The backend is not installed; click Install Backend in the sidebar's Fairfield tab."
         )
     if state is EnvironmentState.INCOMPLETE:
         raise BackendUnavailable(
-            "The backend's installation was not completed; click Install Backend in the Fairfield "
-            "preferences to finish it."
+            "The backend's installation was not completed; click Install Backend in the sidebar's "
+            "Fairfield tab to finish it."
         )
     return environment.python
 

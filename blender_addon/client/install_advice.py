@@ -46,6 +46,10 @@ _UNREACHABLE = re.compile(
     r"|incompleteread|network connectivity is disabled",
     re.IGNORECASE,
 )
+_ADDRESS = re.compile(
+    r"(failed to fetch: |failed to download `|for url \()(?P<url>https?://[^\s)`]+)", re.IGNORECASE
+)
+_HOST = re.compile(r"https?://[^/]+")
 _NOT_FOUND = re.compile(
     r"no matching distribution found for (?P<pip>[^\s(]+)"
     r"|because (?P<folder>\S+) was not found"
@@ -59,7 +63,7 @@ _BECAUSE_PACKAGE = re.compile(r"Because (?:all versions of )?(?P<package>[\w.-]+
 _KILLED = "exit code -9"
 
 
-def advise(step: Step, output: str, options: InstallOptions, root: str) -> str:
+def advise(step: Step, output: str, options: InstallOptions, root: str, log: str) -> str:
     """Return what went wrong and what to do about it, as one sentence.
 
     Parameters
@@ -72,6 +76,8 @@ def advise(step: Step, output: str, options: InstallOptions, root: str) -> str:
         The settings of the installation, which decide what can be advised.
     root
         The folder of the installation.
+    log
+        The file that has all that was printed.
     """
     if _DISK_FULL.search(output):
         return f"The disk that holds {root} is full; free some space and install again."
@@ -88,7 +94,7 @@ def advise(step: Step, output: str, options: InstallOptions, root: str) -> str:
             "account may write to that folder, and install again."
         )
     if step is Step.PYTHON:
-        return _no_python(options)
+        return _no_python(output, options, log)
     if _TLS.search(output):
         return (
             "The package index's certificate is not trusted, as happens behind a proxy that opens "
@@ -116,7 +122,7 @@ def advise(step: Step, output: str, options: InstallOptions, root: str) -> str:
     if _NO_WHEEL.search(output):
         return _no_wheel(output, options)
     if _UNREACHABLE.search(output):
-        return _unreachable(options)
+        return _unreachable(output, options, log)
     missing = _NOT_FOUND.search(output)
     if missing:
         package = next(group for group in missing.groups() if group).rstrip(",.;")
@@ -132,12 +138,12 @@ def advise(step: Step, output: str, options: InstallOptions, root: str) -> str:
             "programs and install again."
         )
     return (
-        f"'{step.value}' failed: {_last_line(output)} (the log in the Fairfield preferences has "
-        "the rest); install again, and report the log if it fails again."
+        f"'{step.value}' failed: {_last_line(output)}; install again, and report the log if it "
+        f"fails again: {log}."
     )
 
 
-def _no_python(options: InstallOptions) -> str:
+def _no_python(output: str, options: InstallOptions, log: str) -> str:
     if options.python:
         return (
             f"The Python {options.python!r} set in the Fairfield preferences cannot be used for "
@@ -150,21 +156,28 @@ def _no_python(options: InstallOptions) -> str:
             "this computer; install one, or add wheels for the Python that is there, and install "
             "again."
         )
+    host = _HOST.match(_address(output))
     return (
-        f"No Python {spoken_versions()} is on this computer and one could not be downloaded; check "
-        "the internet connection, or install such a Python yourself, and install again."
+        f"No Python {spoken_versions()} is on this computer and one could not be downloaded"
+        f"{f' from {host[0]}' if host else ''}; check the internet connection, or install such a "
+        f"Python yourself, and install again. The log is {log}."
     )
 
 
-def _unreachable(options: InstallOptions) -> str:
-    if options.index_url:
+def _unreachable(output: str, options: InstallOptions, log: str) -> str:
+    index = _without_password(options.index_url)
+    address = _address(output)
+    if index and (not address or address.startswith(index)):
         return (
-            f"The package index {_without_password(options.index_url)} cannot be reached; check "
-            "its address in the Fairfield preferences and the network, and install again."
+            f"The package index {index} cannot be reached; check its address in the Fairfield "
+            f"preferences and the network, and install again. The log is {log}."
         )
+    host = _HOST.match(address)
+    named = host[0] if host else "The package index that pip uses"
     return (
-        "The package index cannot be reached; check the internet connection, or set a proxy or a "
-        "wheelhouse folder in the Fairfield preferences, and install again."
+        f"{named} cannot be reached; check the internet connection, or set a proxy, another "
+        "package index or a wheelhouse folder in the Fairfield preferences, and install again. "
+        f"The log is {log}."
     )
 
 
@@ -198,6 +211,12 @@ def _no_wheel(output: str, options: InstallOptions) -> str:
         "example, are no longer served); choose a Python environment or a command, such as ssh to "
         "another computer, as the backend in the Fairfield preferences."
     )
+
+
+def _address(output: str) -> str:
+    """The first address that could not be downloaded from; empty if none is named."""
+    found = _ADDRESS.search(output)
+    return _without_password(found["url"]) if found else ""
 
 
 def _without_password(address: str) -> str:

@@ -212,7 +212,8 @@ class Installation:
             self._end(InstallationState.FAILED, self._advice(output))
 
     def _advice(self, output: str) -> str:
-        return advise(self._step, output, self._options, self._request.root)
+        request = self._request
+        return advise(self._step, output, self._options, request.root, request.log)
 
     def _end(self, state: InstallationState, error: str) -> None:
         self.state = state

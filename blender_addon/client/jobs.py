@@ -103,10 +103,11 @@ _WEIGHTS = {Step.FIT: 6.0, Step.REFINE: 3.0, Step.SMOOTH: 1.0, Step.EXTRACT: 2.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """The answer to one step: `result` as on the wire, and its arrays by name."""
+    """The answer to one step: `result` as on the wire, its arrays by name, and what it took."""
 
     result: dict[str, Any]
     arrays: dict[str, np.ndarray]
+    seconds: float
 
 
 @dataclass(eq=False)
@@ -184,6 +185,7 @@ class _InFlight:
 
     step: Step
     identifier: int
+    sent_at: float = field(default_factory=time.monotonic)
     progress: StepProgress | None = None
     cancelled_at: float | None = None
 
@@ -393,7 +395,7 @@ class JobQueue:
         if job is None:  # dropped meanwhile
             return
         try:
-            self._take(job, flight.step, answer)
+            self._take(job, flight, answer)
         except answers.WrongAnswer as problem:
             self._finish_current(
                 JobState.FAILED,
@@ -404,8 +406,9 @@ class JobQueue:
             if flight.cancelled_at is not None:
                 self._finish_current(JobState.CANCELLED)
 
-    def _take(self, job: Job, step: Step, answer: Answer) -> None:
-        outcome = Outcome(answer.result, answer.arrays)
+    def _take(self, job: Job, flight: _InFlight, answer: Answer) -> None:
+        step = flight.step
+        outcome = Outcome(answer.result, answer.arrays, time.monotonic() - flight.sent_at)
         if step in (Step.FIT, Step.REFINE):
             key = job.fit_key if step is Step.FIT else job.key
             self._reports[key] = answers.fit_report(answer.result)

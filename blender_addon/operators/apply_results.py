@@ -5,16 +5,18 @@ from __future__ import annotations
 import bpy
 
 from .. import session
+from ..session import Goal
 
 
 class _ApplyResults:
-    """Mixed into an operator; the label is the name of its undo step."""
+    """Mixed into an operator: `goal` says which results, the label is the name of its undo step."""
 
+    goal: Goal
     bl_options = {"UNDO", "INTERNAL"}
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        """Write every result that can be written now; the session says why one could not be."""
-        if session.current().write_results(context):
+        """Write what can be written now; the session says why a result could not be."""
+        if session.current().write_results(context, self.goal):
             return {"FINISHED"}
         # What is cancelled leaves no undo step, which would take nothing back.
         return {"CANCELLED"}
@@ -25,6 +27,7 @@ class ApplySmoothOperator(_ApplyResults, bpy.types.Operator):
 
     bl_idname = "fairfield.apply_smooth"
     bl_label = "Fairfield Smooth"
+    goal = Goal.SMOOTH
 
 
 class ApplyExtractOperator(_ApplyResults, bpy.types.Operator):
@@ -32,3 +35,4 @@ class ApplyExtractOperator(_ApplyResults, bpy.types.Operator):
 
     bl_idname = "fairfield.apply_extract"
     bl_label = "Fairfield Extract"
+    goal = Goal.EXTRACT

@@ -8,7 +8,7 @@ from .. import session, timer
 
 
 class CancelOperator(bpy.types.Operator):
-    """Cancel what is under way, or drop results that wait to be written"""
+    """Cancel what is under way"""
 
     bl_idname = "fairfield.cancel"
     bl_label = "Cancel"
@@ -16,8 +16,6 @@ class CancelOperator(bpy.types.Operator):
     def execute(self, _context: bpy.types.Context) -> set[str]:
         """Ask for the end; the timer sees to it."""
         active = session.current()
-        if active.nothing_under_way:
-            active.waiting.clear()
         active.queue.cancel()
         if active.installation is not None:
             active.installation.cancel()

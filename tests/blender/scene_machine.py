@@ -308,8 +308,10 @@ class SceneMachine(RuleBasedStateMachine):
         if wanted:
             return
         self.counted["cancelled"] += 1
-        bpy.ops.fairfield.cancel()
-        if self.session.click is None:
+        if self.session.click is not None:
+            bpy.ops.fairfield.cancel()
+        else:
+            bpy.ops.fairfield.drop_results()
             self.asked.clear()
 
     @rule(what=st.integers(0, 29))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
+import bmesh
 import bpy
 import numpy as np
 
@@ -15,6 +16,16 @@ def select(*objects: bpy.types.Object) -> None:
     for each in objects:
         each.select_set(True)
     bpy.context.view_layer.objects.active = objects[-1] if objects else None
+
+
+def delete_a_face(mesh: bpy.types.Mesh) -> None:
+    """Delete one face and no vertex of a mesh."""
+    editor = bmesh.new()
+    editor.from_mesh(mesh)
+    editor.faces.ensure_lookup_table()
+    editor.faces.remove(editor.faces[40])
+    editor.to_mesh(mesh)
+    editor.free()
 
 
 def positions(owner: bpy.types.Object) -> np.ndarray:

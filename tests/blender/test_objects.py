@@ -6,7 +6,7 @@ import bpy
 import installed
 import numpy as np
 import pytest
-from scenes import positions, select
+from scenes import delete_a_face, positions, select
 
 
 def _smooth_and_wait_in_edit_mode(job):
@@ -161,10 +161,50 @@ def test_of_two_smooths_that_wait_the_later_is_written(new_sphere, job, read):
 
 def test_a_result_that_waits_can_be_dropped(new_sphere, job):
     _smooth_and_wait_in_edit_mode(job)
-    bpy.ops.fairfield.cancel()
+    bpy.ops.fairfield.drop_results()
     bpy.ops.object.mode_set(mode="OBJECT")
     job.until(lambda: job.session.idle)
     assert "mean_curvature" not in new_sphere.data.attributes
+
+
+def test_a_second_click_on_cancel_does_not_drop_a_result_that_waits(new_sphere, job):
+    _smooth_and_wait_in_edit_mode(job)
+    job.start("FIT")
+    bpy.ops.fairfield.cancel()
+    job.finish()
+    bpy.ops.fairfield.cancel()
+    bpy.ops.object.mode_set(mode="OBJECT")
+    job.until(lambda: job.session.idle)
+    assert "mean_curvature" in new_sphere.data.attributes
+
+
+def test_smooth_and_extract_that_wait_have_an_undo_step_each(new_sphere, job, scene):
+    scene.fairfield.resolution = 32
+    _smooth_and_wait_in_edit_mode(job)
+    job.start("EXTRACT")
+    job.finish()
+    name = new_sphere.name
+    bpy.ops.object.mode_set(mode="OBJECT")
+    bpy.ops.ed.undo_push(message="Left Edit Mode")  # as a window does
+    job.until(lambda: job.session.idle)
+    assert f"{name} Fairfield" in bpy.data.objects
+    if not bpy.ops.ed.undo.poll():
+        pytest.skip("this Blender has no undo without a window")
+    bpy.ops.ed.undo()
+    assert f"{name} Fairfield" not in bpy.data.objects
+    assert "mean_curvature" in bpy.data.objects[name].data.attributes
+    bpy.ops.ed.undo()
+    assert "mean_curvature" not in bpy.data.objects[name].data.attributes
+
+
+def test_a_result_is_not_written_on_faces_that_it_is_not_of(new_sphere, job):
+    job.start("SMOOTH")
+    job.started()
+    delete_a_face(new_sphere.data)
+    job.finish()
+    job.until(lambda: job.session.idle)
+    assert "mean_curvature" not in new_sphere.data.attributes
+    assert "changed meanwhile" in job.session.messages[0]
 
 
 def test_undo_takes_the_result_back(sphere):

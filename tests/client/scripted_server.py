@@ -77,7 +77,8 @@ def answer(frame: wire.Frame, fields: set[str], behaviour: str) -> None:
         }
         if behaviour == "sends-a-bad-triangle":
             surface["triangles"][1, 2] = 4
-        send(wire.response(identifier, {"unanswered": 0}, surface))
+        cell = "a mile" if behaviour == "sends-an-odd-cell" else 0.01
+        send(wire.response(identifier, {"unanswered": 0, "cell": cell}, surface))
     elif method == "release":
         fields.discard(params["field"])
         print(f"released {len(fields)}", file=sys.stderr, flush=True)

@@ -92,10 +92,14 @@ def test_managed_command(managed: ManagedEnvironment):
 
 
 def test_uninstalled_backend_names_the_button(managed: ManagedEnvironment):
-    with pytest.raises(BackendUnavailable, match=r"is not installed; click Install Backend"):
+    with pytest.raises(
+        BackendUnavailable, match=r"is not installed; click Install Backend in the sidebar"
+    ):
         backend_command(BackendChoice(), managed)
     managed.folder.mkdir(parents=True)
-    with pytest.raises(BackendUnavailable, match=r"not completed; click Install Backend"):
+    with pytest.raises(
+        BackendUnavailable, match=r"not completed; click Install Backend in the sidebar"
+    ):
         backend_command(BackendChoice(), managed)
 
 

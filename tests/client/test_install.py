@@ -313,6 +313,7 @@ def test_unreachable_index(home: Path, monkeypatch: pytest.MonkeyPatch):
     run.start()
     finish(run, InstallationState.FAILED)
     assert "The package index http://127.0.0.1:9/simple cannot be reached" in run.error
+    assert f"The log is {environment.log}." in run.error
     assert "secret" not in run.error + environment.log.read_text()
 
 

@@ -18,6 +18,13 @@ error: Request failed after 3 retries in 6.3s
   cause: dns error
   cause: failed to lookup address information: Name or service not known
 exit code 2"""
+UV_NO_TORCH_INDEX = """\
+error: Request failed after 3 retries in 13.0s
+  cause: Failed to fetch: https://download.pytorch.org/whl/cpu/torch/
+  cause: error sending request for url (https://download.pytorch.org/whl/cpu/torch/)
+  cause: client error (Connect)
+  cause: dns error
+exit code 2"""
 UV_PROXY = """\
 error: Request failed after 3 retries in 4.0s
   cause: error sending request for url (https://index.invalid/simple/tinyone/)
@@ -57,15 +64,21 @@ ERROR: Could not find a version that satisfies the requirement uv<1,>=0.8 (from 
 ERROR: No matching distribution found for uv<1,>=0.8"""
 NO_PYTHON = """\
 error: No interpreter found for Python 3.11 in managed installations
-error: Request failed after 3 retries"""
+error: Request failed after 3 retries in 6.5s
+  cause: Failed to download `https://github.com/builds/cpython-3.11.18-x86_64.tar.gz`
+  cause: dns error"""
 
 
 @pytest.mark.parametrize(
     ("step", "output", "options", "expected"),
     [
-        (Step.PACKAGES, UV_DNS, NO_OPTIONS, "cannot be reached; check the internet connection"),
-        (Step.PACKAGES, UV_DNS, MIRROR, "https://mirror.invalid/simple cannot be reached"),
-        (Step.TOOL, PIP_NO_NETWORK, NO_OPTIONS, "cannot be reached; check the internet"),
+        (Step.PACKAGES, UV_DNS, NO_OPTIONS, "https://index.invalid cannot be reached; check the"),
+        (Step.PACKAGES, UV_DNS.replace("index.invalid", "me:secret@mirror.invalid"), MIRROR,
+         "The package index https://mirror.invalid/simple cannot be reached"),
+        (Step.PACKAGES, UV_NO_TORCH_INDEX, NO_OPTIONS, "https://download.pytorch.org cannot be"),
+        (Step.PACKAGES, UV_NO_TORCH_INDEX, MIRROR, "https://download.pytorch.org cannot be"),
+        (Step.PACKAGES, UV_NO_TORCH_INDEX, NO_OPTIONS, "The log is /data/install.log."),
+        (Step.TOOL, PIP_NO_NETWORK, NO_OPTIONS, "index that pip uses cannot be reached; check"),
         (Step.PACKAGES, UV_PROXY, InstallOptions(proxy="http://p:1"), "The proxy http://p:1 did"),
         (Step.PACKAGES, UV_TLS, NO_OPTIONS, "certificate is not trusted"),
         (Step.PACKAGES, UV_NO_PACKAGE, WHEELHOUSE, "/wheels has no wheel of tinyone;"),
@@ -73,7 +86,8 @@ error: Request failed after 3 retries"""
         (Step.TOOL, PIP_NO_PACKAGE, WHEELHOUSE, "/wheels has no wheel of uv<1,>=0.8;"),
         (Step.PACKAGES, UV_NO_PLATFORM, NO_OPTIONS, "no build of torch for this system"),
         (Step.PACKAGES, UV_NO_PLATFORM, WHEELHOUSE, "has torch only for other systems"),
-        (Step.PYTHON, NO_PYTHON, NO_OPTIONS, "one could not be downloaded; check the internet"),
+        (Step.PYTHON, NO_PYTHON, NO_OPTIONS, "could not be downloaded from https://github.com;"),
+        (Step.PYTHON, NO_PYTHON, NO_OPTIONS, "The log is /data/install.log."),
         (Step.PYTHON, NO_PYTHON, WHEELHOUSE, "that suits the wheels in /wheels"),
         (Step.PYTHON, NO_PYTHON, InstallOptions(python="3.9"), "The Python '3.9' set in"),
         (Step.PACKAGES, "cause: No space left on device (os error 28)", NO_OPTIONS, "is full;"),
@@ -84,11 +98,11 @@ error: Request failed after 3 retries"""
         (Step.VERIFY, "OSError: [WinError 126] Error loading c10.dll", NO_OPTIONS,
          "Visual C++ Redistributable"),
         (Step.VERIFY, "exit code -9", NO_OPTIONS, "lack of memory"),
-        (Step.VERIFY, "ImportError: odd\nexit code 1", NO_OPTIONS, "failed: ImportError: odd (the"),
+        (Step.VERIFY, "ImportError: odd\nexit code 1", NO_OPTIONS, "failed: ImportError: odd; in"),
     ],
 )  # fmt: skip
 def test_known_failures(step: Step, output: str, options: InstallOptions, expected: str):
-    sentence = advise(step, output, options, "/data")
+    sentence = advise(step, output, options, "/data", "/data/install.log")
     assert expected in sentence
     assert sentence.endswith(".")
     assert "\n" not in sentence
@@ -96,5 +110,7 @@ def test_known_failures(step: Step, output: str, options: InstallOptions, expect
 
 
 def test_unknown_failure_shows_the_last_line():
-    sentence = advise(Step.PACKAGES, "first\nsomething odd\n", NO_OPTIONS, "/data")
-    assert sentence.startswith("'Installing packages' failed: something odd (the log")
+    log = "/data/install.log"
+    sentence = advise(Step.PACKAGES, "first\nsomething odd\n", NO_OPTIONS, "/data", log)
+    assert sentence.startswith("'Installing packages' failed: something odd; install again")
+    assert sentence.endswith(f"{log}.")

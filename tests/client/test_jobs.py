@@ -216,6 +216,7 @@ def test_a_backend_that_cannot_start_is_not_tried_again(queue_of, run):
         ("sends-no-report", {}, "its report names no seconds"),
         ("sends-too-few-rows", {"smooth": SmoothSettings()}, "has shape (2,) for 3 vertices"),
         ("sends-a-bad-triangle", {"extract": ExtractSettings()}, "vertex that is not there"),
+        ("sends-an-odd-cell", {"extract": ExtractSettings()}, "its cell size is 'a mile'"),
     ],
 )
 def test_answers_that_blender_must_not_see(queue_of, run, behaviour, wanted, words):

@@ -165,6 +165,11 @@ def test_extract_gives_a_mesh_with_attributes(fitted: Client) -> None:
     assert np.abs(np.linalg.norm(frame.arrays["vertices"], axis=1) - 2).mean() < 0.01
     assert frame.arrays["triangles"].max() == len(frame.arrays["vertices"]) - 1
     assert len(frame.arrays["curvedness"]) == len(frame.arrays["vertices"])
+    raw = fitted.call("extract", {"field": "ball", "resolution": 32, "scale": None})
+    cell = raw.header["result"]["cell"]
+    # Marching cubes' vertices lie on the edges of cells: two coordinates are those of a node.
+    off = np.sort(np.abs((raw.arrays["vertices"] / cell + 0.5) % 1 - 0.5), axis=1)
+    assert (off[:, 1] < 1e-3).mean() > 0.99
 
 
 def test_save_load_and_release(fitted: Client, tmp_path) -> None:

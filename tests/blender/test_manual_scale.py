@@ -1,0 +1,88 @@
+"""What the manual scale starts from when the automatic one is turned off."""
+
+from __future__ import annotations
+
+import bpy
+import numpy as np
+import pytest
+from scenes import positions, select
+
+
+@pytest.fixture
+def rough_sphere(sphere):
+    """A function that adds a sphere with noise, which the mesh itself cannot answer for."""
+
+    def add(radius: float, **options: object) -> bpy.types.Object:
+        ball = sphere(radius=radius, **options)
+        noise = np.random.default_rng(3).normal(0, 0.01 * radius, (len(ball.data.vertices), 3))
+        ball.data.vertices.foreach_set("co", (positions(ball) + noise).astype("f").reshape(-1))
+        ball.data.update()
+        return ball
+
+    return add
+
+
+@pytest.mark.parametrize("radius", [0.004, 700.0])
+def test_it_grows_with_the_object(sphere, scene, radius):
+    sphere(radius=radius)
+    scene.fairfield.scale_is_auto = False
+    assert scene.fairfield.scale == pytest.approx(0.05 * radius, rel=0.01)
+
+
+def test_world_units_count_the_scale_and_not_the_rotation(sphere, scene):
+    ball = sphere()
+    ball.scale, ball.rotation_euler = (3.0, 1.0, 1.0), (0.3, 0.4, 0.5)
+    bpy.context.view_layer.update()
+    scene.fairfield.units = "world"
+    scene.fairfield.scale_is_auto = False
+    assert scene.fairfield.scale == pytest.approx(0.15, rel=0.01)
+    scene.fairfield.scale_is_auto = True
+    scene.fairfield.units = "local"
+    scene.fairfield.scale_is_auto = False
+    assert scene.fairfield.scale == pytest.approx(0.05, rel=0.01)
+
+
+def test_after_smooth_it_is_the_automatic_one(rough_sphere, scene, read):
+    """So turning automatic off, and Smooth again, gives about the same curvature."""
+    ball = rough_sphere(50.0, segments=96, ring_count=48)
+    bpy.ops.fairfield.smooth()
+    automatic = read(ball, "mean_curvature")
+    scene.fairfield.scale_is_auto = False
+    assert 3.0 < scene.fairfield.scale < 50.0  # more than the share of the size
+    bpy.ops.fairfield.smooth()
+    assert np.median(read(ball, "mean_curvature")) == pytest.approx(np.median(automatic), rel=0.1)
+    # Nor does a manual Smooth, Extract or another object in between change what automatic was.
+    found = scene.fairfield.scale
+    scene.fairfield.resolution = 16
+    bpy.ops.fairfield.extract()
+    rough_sphere(1.0)
+    scene.fairfield.scale_is_auto = True
+    scene.fairfield.scale_is_auto = False
+    assert scene.fairfield.scale == pytest.approx(0.05, rel=0.1)
+    ball.hide_set(False)
+    select(ball)
+    scene.fairfield.scale_is_auto = True
+    scene.fairfield.scale_is_auto = False
+    assert scene.fairfield.scale == found
+
+
+def test_what_was_set_by_hand_stays_for_the_same_object(sphere, scene):
+    ball = sphere()
+    scene.fairfield.scale = 0.3  # a script may do it in this order too
+    scene.fairfield.scale_is_auto = False
+    assert scene.fairfield.scale == pytest.approx(0.3)
+    scene.fairfield.scale_is_auto = True
+    scene.fairfield.scale_is_auto = False
+    assert scene.fairfield.scale == pytest.approx(0.3)
+    sphere(radius=10.0)
+    scene.fairfield.scale_is_auto = True
+    scene.fairfield.scale_is_auto = False
+    assert scene.fairfield.scale == pytest.approx(0.5)
+    select(ball)
+    assert scene.fairfield.scale == pytest.approx(0.5)  # nothing but the switch sets it
+
+
+def test_without_an_object_it_stays(scene):
+    before = scene.fairfield.scale
+    scene.fairfield.scale_is_auto = False
+    assert scene.fairfield.scale == before
