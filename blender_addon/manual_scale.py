@@ -16,13 +16,12 @@ DIGITS = 3
 
 
 def propose(settings: bpy.types.PropertyGroup, blender_object: bpy.types.Object | None) -> None:
-    """Set the scale to what suits an object, unless it was set by hand for this very one."""
+    """Set the scale to what suits an object, unless somebody else has set it."""
+    if settings.is_property_set("scale") and settings.scale != settings.proposed_scale:
+        return
     if blender_object is None or blender_object.type != "MESH":
         return
-    active = session.current()
-    if active.scale_set_for == blender_object.session_uid:
-        return
-    report = active.reports.get(blender_object.session_uid)
+    report = session.current().reports.get(blender_object.session_uid)
     scale = None
     if (
         isinstance(report, FitReport)
@@ -34,12 +33,7 @@ def propose(settings: bpy.types.PropertyGroup, blender_object: bpy.types.Object 
         scale = SHARE * _half_extent(blender_object, settings.units)
     if scale > 0:
         settings.scale = float(f"{scale:.{DIGITS}g}")
-        active.scale_set_for = None  # which that has set
-
-
-def note_set_by_hand(blender_object: bpy.types.Object | None) -> None:
-    """Remember for which object the scale was set."""
-    session.current().scale_set_for = None if blender_object is None else blender_object.session_uid
+        settings.proposed_scale = settings.scale
 
 
 def _half_extent(blender_object: bpy.types.Object, units: str) -> float:

@@ -151,7 +151,7 @@ def _status(active: Session) -> tuple[str, str]:
     backend = active.queue.backend
     if active.queue.problem or _environment_problem(active):
         return "Backend: failed, see Report", "ERROR"
-    if active.messages:
+    if active.messages or _installation_error(active):
         return "See Report", "INFO"
     if active.waiting:
         return "Waiting for Object Mode", "INFO"
@@ -186,15 +186,25 @@ def _environment_problem(active: Session) -> str:
     return ""
 
 
+def _installation_error(active: Session) -> str:
+    """Why the last installation failed, as long as its environment is needed."""
+    installation = active.installation
+    if installation is None or installation.state is not InstallationState.FAILED:
+        return ""
+    return installation.error if _depends_on_environment(active) else ""
+
+
 def _news(active: Session) -> list[tuple[str, str]]:
     """Sentences on what is under way and what went wrong, each once, and an icon for each."""
     installation = active.installation
     news = []
     if installation is not None and active.installing:
         news.append((installation.message, "NONE"))
-    elif installation is not None and installation.state is InstallationState.FAILED:
-        news.append((installation.error, "ERROR"))
-    news += [(active.queue.problem, "ERROR"), (_environment_problem(active), "ERROR")]
+    news += [
+        (_installation_error(active), "ERROR"),
+        (active.queue.problem, "ERROR"),
+        (_environment_problem(active), "ERROR"),
+    ]
     if active.queue.busy:
         news.append((active.queue.progress.text, "NONE"))
     if active.waiting:

@@ -72,7 +72,8 @@ class FitReport(Report):
     from_mesh
         After Smooth: share of the vertices at which the mesh itself was the better source.
     scale
-        After Smooth at automatic scale: the median scale, in fitted units.
+        After Smooth at automatic scale: the median scale, in fitted units. None where most of it is
+        the mesh's own, whose neighbourhoods are far smaller than what smooths a field.
     """
 
     field_key: str
@@ -174,8 +175,9 @@ def of_field(work: Work, index: int, before: Report | None) -> FitReport:
         report = replace(report, from_mesh=before.from_mesh, scale=before.scale)
     if job.smoothed is not None:
         own = job.smoothed.result.get("from_mesh", 0)
-        report = replace(report, from_mesh=own / max(1, len(source.points)))
-        if job.smooth is not None and job.smooth.scale == SCALE_AUTO:
+        from_mesh = own / max(1, len(source.points))
+        report = replace(report, from_mesh=from_mesh)
+        if job.smooth is not None and job.smooth.scale == SCALE_AUTO and from_mesh <= 0.5:
             report = replace(report, scale=answers.median_scale(job.smoothed.result))
     return report
 

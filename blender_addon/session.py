@@ -64,8 +64,6 @@ class Session:
         self.waiting: list[tuple[Goal, Work]] = []
         self.messages: list[str] = []
         self.reports: dict[int, Report] = {}
-        # The object that was active when the manual scale was last set, not proposed.
-        self.scale_set_for: int | None = None
         # The fields that were refined, by the name of their fit: it depends on the mesh alone, so
         # that what is undone in the scene cannot get out of step with it.
         self.refined: set[str] = set()
@@ -189,7 +187,6 @@ class Session:
         self.forget_jobs()
         self.waiting.clear()
         self.reports.clear()
-        self.scale_set_for = None
         self.refined.clear()
         self.messages = []
 

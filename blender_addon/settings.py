@@ -14,12 +14,8 @@ def _recolor(_settings: FairfieldSettings, context: bpy.types.Context) -> None:
 
 
 def _scale_changed_hands(settings: FairfieldSettings, context: bpy.types.Context) -> None:
-    if not settings.scale_is_auto:
+    if not settings.scale_is_auto and settings.id_data == context.scene:
         manual_scale.propose(settings, context.view_layer.objects.active)
-
-
-def _scale_was_set(_settings: FairfieldSettings, context: bpy.types.Context) -> None:
-    manual_scale.note_set_by_hand(context.view_layer.objects.active)
 
 
 class FairfieldSettings(bpy.types.PropertyGroup):
@@ -47,8 +43,8 @@ class FairfieldSettings(bpy.types.PropertyGroup):
     scale_is_auto: bpy.props.BoolProperty(
         name="Automatic Scale",
         description="Choose from the mesh, for each point of it, how far it is smoothed over: "
-        "far on flats and where there is noise, little at edges. When it is turned off, the scale "
-        "starts from what suits the active object",
+        "far on flats and where there is noise, little at edges. When it is turned off, a scale "
+        "that was not set by hand starts from what suits the active object",
         default=True,
         update=_scale_changed_hands,
     )
@@ -73,8 +69,9 @@ class FairfieldSettings(bpy.types.PropertyGroup):
         step=0.1,
         subtype="DISTANCE",
         unit="LENGTH",
-        update=_scale_was_set,
     )
+    # What the scale was last set to for the artist; whatever else it is, somebody chose.
+    proposed_scale: bpy.props.FloatProperty(options={"HIDDEN"})
     resolution: bpy.props.IntProperty(
         name="Resolution",
         description="Cells along a side of the cube around the mesh, which is a ninth wider than "

@@ -24,6 +24,9 @@ _HARMLESS_MODIFIERS = {
     "WEIGHTED_NORMAL",
 }
 
+# How the settings of a modifier begin that do not move what the viewport shows.
+_UNSEEN = ("open_", "render_", "sculpt_levels", "show_group_selector", "show_only_control_edges")
+
 
 class SceneError(Exception):
     """What the artist asked for cannot be done here; the message is one sentence."""
@@ -156,7 +159,8 @@ def mesh_digest(mesh: bpy.types.Mesh) -> bytes:
 def modifiers_digest(blender_object: bpy.types.Object) -> bytes:
     """Return a short fingerprint of what `changes_geometry` is about; cheap, for the panel.
 
-    Of other objects and of node groups that a modifier uses, only which ones they are counts.
+    Of other objects and of node groups that a modifier uses, only which ones they are counts; what
+    lies deeper, as curves and weights, and the coordinates of shape keys do not.
     """
     told: list[object] = [
         (modifier.type, _settings_of(modifier))
@@ -165,7 +169,13 @@ def modifiers_digest(blender_object: bpy.types.Object) -> bytes:
     ]
     keys = blender_object.data.shape_keys
     if keys is not None:
-        told += [(block.name, block.value, block.mute) for block in keys.key_blocks[1:]]
+        told += [
+            (number, block.value, block.mute)
+            for number, block in enumerate(keys.key_blocks[1:])
+            if block.value != 0.0
+        ]
+        if blender_object.show_only_shape_key:
+            told.append(blender_object.active_shape_key_index)
     return blake2b(repr(told).encode(), digest_size=16).digest()
 
 
@@ -179,7 +189,9 @@ def _settings_of(modifier: bpy.types.Modifier) -> list[object]:
     values = [
         getattr(modifier, setting.identifier)
         for setting in modifier.bl_rna.properties
-        if setting.identifier not in common and not setting.is_readonly
+        if setting.identifier not in common
+        and not setting.is_readonly
+        and not setting.identifier.startswith(_UNSEEN)
     ]
     if modifier.type == "NODES":  # its group's inputs
         values += modifier.items()

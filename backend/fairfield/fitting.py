@@ -345,10 +345,11 @@ def _train(
     while step < steps:
         share = min(1.0, (steps - step) / annealing)
         rate = FINAL_LEARNING_RATE + (1 - FINAL_LEARNING_RATE) * share
-        batch, upcoming = batches[step % len(batches)], batches[(step + 1) % len(batches)]
+        batch = batches[step % len(batches)]
         rates = rate * plan.encoding_rate, rate * plan.decoder_rate
-        loss = trainer.step(*batch, *rates, upcoming[0])
         step += 1
+        upcoming = batches[step % len(batches)][0] if step < steps else None
+        loss = trainer.step(*batch, *rates, upcoming)
         if step % CHECK_EVERY == 0:
             errors.append(_near_surface_error(evaluator, check))
             if share == 1 and _has_stopped_falling(errors):

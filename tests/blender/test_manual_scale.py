@@ -66,20 +66,35 @@ def test_after_smooth_it_is_the_automatic_one(rough_sphere, scene, read):
     assert scene.fairfield.scale == found
 
 
-def test_what_was_set_by_hand_stays_for_the_same_object(sphere, scene):
-    ball = sphere()
-    scene.fairfield.scale = 0.3  # a script may do it in this order too
-    scene.fairfield.scale_is_auto = False
-    assert scene.fairfield.scale == pytest.approx(0.3)
-    scene.fairfield.scale_is_auto = True
+def test_what_was_set_by_hand_stays(sphere, scene):
+    """In whichever order a script sets things, and whatever it selects."""
+    sphere()
+    scene.fairfield.scale = 0.3
     scene.fairfield.scale_is_auto = False
     assert scene.fairfield.scale == pytest.approx(0.3)
     sphere(radius=10.0)
+    scene.fairfield.scale_is_auto = False
+    assert scene.fairfield.scale == pytest.approx(0.3)
+    scene.fairfield.property_unset("scale")
     scene.fairfield.scale_is_auto = True
     scene.fairfield.scale_is_auto = False
     assert scene.fairfield.scale == pytest.approx(0.5)
-    select(ball)
-    assert scene.fairfield.scale == pytest.approx(0.5)  # nothing but the switch sets it
+
+
+def test_another_scene_takes_nothing_from_the_active_object(sphere):
+    sphere()
+    other = bpy.data.scenes.new("Other")
+    before = other.fairfield.scale
+    other.fairfield.scale_is_auto = False
+    assert other.fairfield.scale == before
+
+
+def test_a_mesh_that_answers_itself_tells_no_scale(sphere, scene):
+    """Its own neighbourhoods are of the size of its faces."""
+    sphere(segments=96, ring_count=48)
+    bpy.ops.fairfield.smooth()
+    scene.fairfield.scale_is_auto = False
+    assert scene.fairfield.scale == pytest.approx(0.05, rel=0.01)
 
 
 def test_without_an_object_it_stays(scene):

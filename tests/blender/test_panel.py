@@ -131,6 +131,12 @@ def test_modifiers_after_the_fit_make_another_surface(sphere, told):
         assert "Near-surface error" in told(), name
     grow.show_expanded = not grow.show_expanded  # only how the stack looks
     assert "Near-surface error" in told()
+    finer = ball.modifiers.new("Finer", "SUBSURF")
+    bpy.ops.fairfield.fit()
+    finer.render_levels, finer.open_advanced_panel = 4, not finer.open_advanced_panel
+    ball.shape_key_add(name="Basis")
+    ball.shape_key_add(name="Nothing yet")
+    assert "Near-surface error" in told()
 
 
 def test_inputs_of_node_groups_and_shape_keys_count(sphere, told):

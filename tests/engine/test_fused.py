@@ -18,6 +18,7 @@ import pytest
 import torch
 from fairfield.fields import DecoderConfig, FieldConfig, HashGridConfig, NeuralField
 from fairfield.fused import FusedEvaluator, FusedTrainer, kernel_cache, reason_unavailable, warm_up
+from fairfield.fused.loading import load_kernels
 
 BACKEND = Path(kernel_cache.__file__).resolve().parents[2]
 
@@ -341,6 +342,18 @@ class TestSteps:
             assert plain.step(*batch, 1e-2, 1e-3) == ahead.step(*batch, 1e-2, 1e-3, upcoming)
         for name, parameter in field.named_parameters():
             assert torch.equal(parameter, twin.get_parameter(name)), name
+
+    def test_encode_announced_points_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        trainer = FusedTrainer(random_field(CONFIGS["dense and hashed"]), threads=1)
+        first, second = random_batch(1000, seed=0), random_batch(1000, seed=1)
+        trainer.step(*first, 1e-2, 1e-3, second[0])
+        with monkeypatch.context() as patch:
+            patch.setattr(load_kernels(), "encode_levels", lambda *_: pytest.fail("again"))
+            trainer.step(*second, 1e-2, 1e-3)
+
+    def test_refuse_a_decay_that_16_bits_cannot_follow(self) -> None:
+        with pytest.raises(ValueError, match=r"0\.999"):
+            FusedTrainer(random_field(CONFIGS["one level"]), 1, betas=(0.9, 0.999))
 
     @pytest.mark.parametrize("threads", [2, 3, 40])
     def test_do_not_depend_on_the_number_of_threads(self, field: NeuralField, threads: int) -> None:

@@ -31,6 +31,7 @@ _BLOCKS_PER_GROUP = 4
 """Gradients of the decoder are summed within a group of blocks, then over the groups, so that the
 order of the additions does not depend on the number of threads."""
 _LINE = 64  # bytes
+LARGEST_BETA = 0.99
 
 
 class _Places(NamedTuple):
@@ -54,7 +55,7 @@ class FusedTrainer:
     threads
         Number of threads. The results do not depend on it, to the last bit.
     betas, epsilon
-        Of Adam.
+        Of Adam. The second beta is at most 0.99: moments are kept in 16 bits, see `adam_sparse`.
     """
 
     def __init__(
@@ -65,6 +66,8 @@ class FusedTrainer:
         betas: tuple[float, float] = (0.9, 0.99),
         epsilon: float = 1e-15,
     ) -> None:
+        if betas[1] > LARGEST_BETA:
+            raise ValueError(f"The second beta is {betas[1]}; it must be {LARGEST_BETA} at most.")
         self._kernels = load_kernels()
         self._module = module
         self._threads = threads
@@ -81,7 +84,10 @@ class FusedTrainer:
         self._level_gradients = [
             np.zeros((rows, 2), np.float32) for _ in range(min(threads, len(grid.levels)))
         ]
-        self._blocks = 0
+        self._blocks = 0  # that the buffers are for, see `_reserve`
+        self._places: _Places
+        self._upcoming: _Places
+        self._encoded: NDArray[np.float32]
         self._encoded_points: NDArray[np.float32] | None = None
 
     def step(
@@ -203,7 +209,7 @@ class FusedTrainer:
             self._places, self._upcoming = self._upcoming, self._places
             return
         self._reserve(len(points), decoder)
-        self._load(points, self._places, 0, 1)
+        run_shares(self._threads, lambda share: self._load(points, self._places, share))
         table = table_array(self._module)
         shares = len(self._level_gradients)
 
@@ -214,8 +220,8 @@ class FusedTrainer:
 
         run_shares(shares, encode)
 
-    def _load(self, points: NDArray[np.float32], places: _Places, share: int, shares: int) -> None:
-        bounds = share_bounds(share, shares, self._blocks)
+    def _load(self, points: NDArray[np.float32], places: _Places, share: int) -> None:
+        bounds = share_bounds(share, self._threads, self._blocks)
         self._kernels.load_points(*bounds, np.ascontiguousarray(points, np.float32), *places)
 
     def _run_groups(
@@ -242,7 +248,7 @@ class FusedTrainer:
                 *results,
             )
             if upcoming is not None:
-                self._load(upcoming, self._upcoming, share, self._threads)
+                self._load(upcoming, self._upcoming, share)
 
         run_shares(self._threads, run)
         return DecoderArrays(*(array.sum(axis=0) for array in self._group_gradients))
@@ -284,9 +290,8 @@ class FusedTrainer:
         if blocks == self._blocks:
             return
         groups = -(-blocks // _BLOCKS_PER_GROUP)
-        self._places, self._upcoming = (
-            _Places(_zeros(blocks, 3, block), _zeros(blocks, block)) for _ in range(2)
-        )
+        self._places = _Places(_zeros(blocks, 3, block), _zeros(blocks, block))
+        self._upcoming = _Places(_zeros(blocks, 3, block), _zeros(blocks, block))
         self._encoded = _zeros(blocks, decoder.input_weight.shape[1], block)
         self._upstream = np.empty((len(self._levels.scale), blocks, 2, block), np.float32)
         self._group_gradients = zeros_like(decoder, groups)

@@ -61,7 +61,9 @@ def adam_sparse(
 
     Moments of 16 bits make a third less of memory to go through, which is what a step waits for
     where threads share a memory, or a table with its moments is larger than the caches. Rounding
-    moves a step by some thousandths of its length.
+    moves a step by some thousandths of its length, and by up to a tenth where the gradient is
+    steady: there the second moment stops when its next change is less than half a last bit. With a
+    decay slower than 0.99 that would be far from its mean.
 
     Parameters
     ----------

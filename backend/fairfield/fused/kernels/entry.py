@@ -35,7 +35,8 @@ def evaluate_blocks(
 ) -> None:
     """Write the network's values, (N,), for the points, (N, 3), of a range of blocks."""
     work = new_workspace(decoder)
-    rows, weights, unread = new_corners()
+    rows, weights = new_corners()
+    unread = np.zeros(1, np.float32)
     chunk = min(CHUNK, last_block - first_block)
     unit, taint, encoded = new_chunk(chunk, decoder.input_weight.shape[1])
     for first in range(first_block, last_block, CHUNK):
@@ -95,7 +96,8 @@ def encode_levels(
     unit, encoded
         (blocks, 3, BLOCK) unit coordinates, and (blocks, features, BLOCK); the latter is written.
     """
-    rows, weights, unread = new_corners()
+    rows, weights = new_corners()
+    unread = np.zeros(1, np.float32)
     for level in range(levels.scale.shape[0] - 1 - first_level, -1, -stride):
         count = np.uint64(unit.shape[0])
         encode_level(levels, level, table, unit, count, rows, weights, unread, encoded)
@@ -306,7 +308,8 @@ def update_levels(
         (blocks, 3, BLOCK) unit coordinates of the next step's points, or of none; and (blocks,
         features, BLOCK), of which these levels' features are written.
     """
-    rows, weights, unread = new_corners()
+    rows, weights = new_corners()
+    unread = np.zeros(1, np.float32)
     flat_gradient = gradient.reshape(-1)
     features = table.reshape(-1, 2)
     for level in range(levels.scale.shape[0] - 1 - first_level, -1, -stride):
@@ -328,7 +331,7 @@ def update_levels(
 @entry_point
 def table_gradient(levels: LevelArrays, unit: Floats, upstream: Floats, gradient: Floats) -> None:
     """Add up the gradient of the whole table, (rows, 2), which the caller has cleared."""
-    rows, weights, _ = new_corners()
+    rows, weights = new_corners()
     for level in range(levels.scale.shape[0]):
         first = levels.offset[level]
         last = first + levels.size[level]

@@ -57,9 +57,9 @@ def new_chunk(blocks: int, features: int) -> tuple[Floats, Floats, Floats]:
 
 
 @called
-def new_corners() -> tuple[Indices, Floats, Floats]:
-    """Allocate the rows and the weights of a block's corners, (8, BLOCK) each, and one number."""
-    return new_features(8).view(np.uint32), new_features(8), np.zeros(1, np.float32)
+def new_corners() -> tuple[Indices, Floats]:
+    """Allocate the rows and the weights of a block's corners, (8, BLOCK) each."""
+    return new_features(8).view(np.uint32), new_features(8)
 
 
 @called
