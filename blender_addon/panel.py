@@ -5,6 +5,8 @@ All that grows and shrinks comes last, so that no button moves under the pointer
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import bpy
 
 from . import launch, legend, mesh_changes, overlay, preferences, session, sources
@@ -93,7 +95,7 @@ class ReportPanel(_SidebarPanel, bpy.types.Panel):
         """Draw the news, the report of the active object, and results that wait."""
         layout = self.layout
         active = session.current()
-        news = _news(active)
+        news = _news(active, _environment(active))
         blender_object = context.active_object
         if blender_object is not None and blender_object.type != "MESH":
             blender_object = None
@@ -129,6 +131,7 @@ def _setting(layout: bpy.types.UILayout, settings: bpy.types.PropertyGroup, name
 def _draw_status(layout: bpy.types.UILayout, active: Session) -> None:
     """Draw one row, whatever the state. Where Cancel was there is never another button."""
     progress = active.queue.progress
+    environment = _environment(active)
     if active.installing:
         preferences.draw_installation_progress(layout, active)
     elif active.queue.busy:
@@ -137,21 +140,22 @@ def _draw_status(layout: bpy.types.UILayout, active: Session) -> None:
         row = layout.split(factor=0.65)
         row.progress(factor=progress.fraction, text=text)
         row.operator("fairfield.cancel", text="Cancel", icon="X")
-    elif _needs_installation(active):
+    elif environment.is_missing:
         row = layout.split(factor=0.55)
         row.operator("fairfield.install_backend", icon="IMPORT")
-        row.label(text="See Report" if _news(active) else "Not installed", icon="ERROR")
+        text = "See Report" if _news(active, environment) else "Not installed"
+        row.label(text=text, icon="ERROR")
     else:
-        text, icon = _status(active)
+        text, icon = _status(active, environment)
         layout.label(text=text, icon=icon)
 
 
-def _status(active: Session) -> tuple[str, str]:
+def _status(active: Session, environment: _Environment) -> tuple[str, str]:
     """A few words, which say where there is more to read, and an icon."""
     backend = active.queue.backend
-    if active.queue.problem or _environment_problem(active):
+    if active.queue.problem or environment.problem:
         return "Backend: failed, see Report", "ERROR"
-    if active.messages or _installation_error(active):
+    if active.messages or environment.installation_error:
         return "See Report", "INFO"
     if active.waiting:
         return "Waiting for Object Mode", "INFO"
@@ -163,47 +167,44 @@ def _status(active: Session) -> tuple[str, str]:
     return f"Backend: ready ({device})", "CHECKMARK"
 
 
-def _depends_on_environment(active: Session) -> bool:
-    """Whether the next click needs the managed environment to start a backend."""
+class _Environment(NamedTuple):
+    """What is wrong with the managed environment, as long as the next click needs it.
+
+    Whether it is missing, why it cannot be looked at, and why the last installation failed. It is
+    looked at once for each panel: that takes the disk.
+    """
+
+    is_missing: bool = False
+    problem: str = ""
+    installation_error: str = ""
+
+
+def _environment(active: Session) -> _Environment:
     backend = active.queue.backend
     is_alive = backend is not None and backend.state is not BackendState.ENDED
-    return not is_alive and launch.choice().kind is BackendKind.MANAGED
-
-
-def _needs_installation(active: Session) -> bool:
-    if not _depends_on_environment(active) or _environment_problem(active):
-        return False
-    return launch.managed_environment().state is not EnvironmentState.READY
-
-
-def _environment_problem(active: Session) -> str:
-    """Why the managed environment cannot be looked at, where it is needed."""
-    if _depends_on_environment(active):
-        try:
-            launch.managed_environment()
-        except BackendUnavailable as problem:
-            return str(problem)
-    return ""
-
-
-def _installation_error(active: Session) -> str:
-    """Why the last installation failed, as long as its environment is needed."""
+    if is_alive or launch.choice().kind is not BackendKind.MANAGED:
+        return _Environment()
     installation = active.installation
-    if installation is None or installation.state is not InstallationState.FAILED:
-        return ""
-    return installation.error if _depends_on_environment(active) else ""
+    error = ""
+    if installation is not None and installation.state is InstallationState.FAILED:
+        error = installation.error
+    try:
+        state = launch.managed_environment().state
+    except BackendUnavailable as problem:
+        return _Environment(problem=str(problem), installation_error=error)
+    return _Environment(state is not EnvironmentState.READY, installation_error=error)
 
 
-def _news(active: Session) -> list[tuple[str, str]]:
+def _news(active: Session, environment: _Environment) -> list[tuple[str, str]]:
     """Sentences on what is under way and what went wrong, each once, and an icon for each."""
     installation = active.installation
     news = []
     if installation is not None and active.installing:
         news.append((installation.message, "NONE"))
     news += [
-        (_installation_error(active), "ERROR"),
+        (environment.installation_error, "ERROR"),
         (active.queue.problem, "ERROR"),
-        (_environment_problem(active), "ERROR"),
+        (environment.problem, "ERROR"),
     ]
     if active.queue.busy:
         news.append((active.queue.progress.text, "NONE"))
