@@ -14,7 +14,12 @@ from .jets import Jets
 from .mesh import TriangleMesh
 from .normalization import HALF_EXTENT_IN_CUBE
 from .open_sheet import cut_off
-from .operators.differentiation import Scale, differentiate, smoothed_values
+from .operators.differentiation import (
+    Scale,
+    corrected_by_vertices,
+    differentiate,
+    smoothed_values,
+)
 from .progress import Progress, ProgressCallback, part, silent
 from .smoothing import smooth
 from .surface_patches import SurfacePatches, jets_of_answers, surface_patches
@@ -146,7 +151,10 @@ def _on_smoothed_surface(
         gradient = answers.gradient[shared]
         way = answers.distance[shared] / np.linalg.norm(gradient, axis=1)
         vertices[shared] = place.from_cube(cube[shared] - way[:, None] * gradient)
-        jets.replace(shared, jets_of_answers(answers, shared, place.unit))
+        told = jets_of_answers(answers, shared, place.unit)
+        jets.replace(
+            shared, corrected_by_vertices(field, vertices[shared], told, scale, scale_factor)
+        )
         jets.value[shared] = 0
     rows = np.flatnonzero(alone)
     found = smooth(
@@ -163,7 +171,10 @@ def _on_smoothed_surface(
     vertices[rows[~far]] = found.foot_points[~far]
     there = differentiate(field, vertices[rows[far]], scale=scale, scale_factor=scale_factor)
     jets.replace(rows, found)
-    jets.replace(rows[far], there)
+    jets.replace(
+        rows[far],
+        corrected_by_vertices(field, vertices[rows[far]], there, scale, scale_factor),
+    )
     # What would run farther stays where the clipped nodes have put it.
     value = _evaluate(field, place.to_cube(vertices))
     too_far = np.abs(value) > _farthest(field, scale, scale_factor)

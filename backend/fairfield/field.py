@@ -291,7 +291,14 @@ def _new_scale_map(tensors: dict[str, Tensor]) -> ScaleMap:
     """
     probes = len(tensors.get("points", ()))
     single, per_probe, vectors = (1,), (probes,), (probes, 3)
-    shapes = {"points": vectors, "normals": vectors, "noise": single, "spacing": single}
+    shapes = {
+        "points": vectors,
+        "normals": vectors,
+        "turn": vectors,
+        "bend": (probes, 3, 3),
+        "noise": single,
+        "spacing": single,
+    }
     expected = {
         each.name: (shapes.get(each.name, per_probe), torch.float32)
         for each in dataclass_fields(ScaleMap)

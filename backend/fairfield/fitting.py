@@ -38,7 +38,7 @@ from .sampling import (
     near_surface_points,
 )
 from .training import choose_trainer
-from .vertex_offset import with_vertex_offsets
+from .vertex_evidence import with_vertex_evidence
 
 Batch = tuple[Float32, Float32, Float32]
 """Points (B, 3), what the network should add there in cells of the base (B,), and weights (B,)."""
@@ -277,7 +277,7 @@ def _fit(
         )
     field = Field(module, normalization, report, scale_map, beyond_rim)
     with stopwatch("scales"):  # in the report's own table
-        field.scale_map = with_vertex_offsets(
+        field.scale_map = with_vertex_evidence(
             field, distance.surface.vertices, random, part(progress, 0.99, 1.0)
         )
     return field

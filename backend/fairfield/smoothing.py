@@ -16,7 +16,14 @@ from .errors import FairfieldError
 from .jets import Array, Jets
 from .mesh import TriangleMesh
 from .normalization import HALF_EXTENT_IN_CUBE
-from .operators.differentiation import BY_PATCHES, Scale, as_points, differentiate, surface_offset
+from .operators.differentiation import (
+    BY_PATCHES,
+    Scale,
+    as_points,
+    corrected_by_vertices,
+    differentiate,
+    surface_offset,
+)
 from .operators.vertex_jets import vertex_jets
 from .outer_surface import HIDDEN
 from .progress import ProgressCallback, part, silent
@@ -186,6 +193,8 @@ def _of_the_field(
     lost = ~(found & (distance <= FARTHEST_FOOT * depth + reach) & (depth <= deepest))
     for table in (jets.value, jets.gradient, jets.hessian, foot, distance):
         table[lost] = np.nan
+    if operator in DISKS:
+        jets = corrected_by_vertices(field, foot, jets, scale, scale_factor)
     return SurfaceJets(
         jets.value,
         jets.gradient,

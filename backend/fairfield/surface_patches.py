@@ -93,6 +93,20 @@ class SurfacePatches:
     def __len__(self) -> int:
         return len(self.moved)
 
+    @property
+    def middles(self) -> Array:
+        """(M, 3) where they are."""
+        return self._patches.middle
+
+    def in_middles(self) -> tuple[Array, Array, Array]:
+        """Return unit normals (M, 3) in the middles, and shape operators (M, 3, 3) there.
+
+        First those at the scale for normals, then those at the scale for curvature.
+        """
+        threads = thread_count()
+        _, normals, shapes = fused_jets_in_middles(self._patches.heights, threads)
+        return normals, shapes, fused_jets_in_middles(self._patches.bends, threads)[2]
+
     def at(self, points: Array, progress: ProgressCallback = silent) -> BlendedJets:
         """Return what they tell about (N, 3) points about on the surface."""
         near = min(NEAREST, len(self))

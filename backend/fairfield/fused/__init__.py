@@ -16,6 +16,7 @@ from .availability import (
     warm_up,
 )
 from .evaluator import FusedBase, FusedEvaluator
+from .height_sums import VertexCells
 from .patches import fused_blend, fused_jets_in_middles, fused_sums_at_nodes
 from .tangent_jets import fused_tangent_jets
 from .trainer import FusedTrainer
@@ -26,6 +27,7 @@ __all__ = [
     "FusedEvaluator",
     "FusedTrainer",
     "TriangleTree",
+    "VertexCells",
     "fused_blend",
     "fused_jets_in_middles",
     "fused_sums_at_nodes",

@@ -12,7 +12,8 @@ from ..fields.decoder import DecoderConfig
 from ..fields.hash_grid import MAX_LEVELS, HashGridConfig
 from ..fields.neural_field import FieldConfig, NeuralField
 from .evaluator import FusedEvaluator
-from .layout import TILE, BlendedJets, BlendedPatches, DiskArrays, PatchArrays, hash_grid
+from .height_sums import VertexCells
+from .layout import TILE, BlendedJets, BlendedPatches, DiskArrays, Disks, PatchArrays, hash_grid
 from .loading import KernelsUnavailableError, keep_compiled, load_kernels, stop_caching
 from .patches import fused_blend, fused_jets_in_middles, fused_sums_at_nodes
 from .tangent_jets import fused_tangent_jets
@@ -120,3 +121,5 @@ def _rehearse(threads: int) -> None:
     jets = fused_jets_in_middles(patch, threads)
     rows = np.zeros((1, 1, 1), np.int32)
     fused_sums_at_nodes(range(1), rows, 1.0, 1.0, patches, jets, one, np.zeros((1, 4)), threads)
+    disks = Disks(np.zeros((1, 3)), one, frame, np.zeros((1, 2, 2)))
+    VertexCells(frame[0], frame[0]).height_sums(disks, 1.0, 0.0, threads)

@@ -262,3 +262,65 @@ def zeros_like(decoder: DecoderArrays, groups: int | None = None) -> DecoderArra
     """Zeros in the shapes of a decoder, with a leading axis over groups where asked for."""
     lead = () if groups is None else (groups,)
     return DecoderArrays(*(np.zeros(lead + array.shape, np.float32) for array in decoder))
+
+
+MONOMIALS = 15
+"""In two variables, up to degree four."""
+
+
+class Disks(NamedTuple):
+    """M disks above which the heights of vertices are looked at.
+
+    Attributes
+    ----------
+    middle, radius
+        (M, 3) and (M,).
+    frame
+        (M, 3, 3) orthonormal: the axes of the disk, then its normal.
+    bend
+        (M, 2, 2) second derivatives of the surface's height along the axes, nearly, in 1 / radius.
+    """
+
+    middle: NDArray[np.float64]
+    radius: NDArray[np.float64]
+    frame: NDArray[np.float64]
+    bend: NDArray[np.float64]
+
+
+class CellArrays(NamedTuple):
+    """V vertices sorted into the cells of a lattice over the cube.
+
+    Attributes
+    ----------
+    vertices, normals
+        (V, 3) each, in the order of the cells.
+    start
+        (along^3 + 1,) int64: where each cell's begin.
+    along
+        Cells along an axis.
+    side
+        Of a cell.
+    """
+
+    vertices: NDArray[np.float64]
+    normals: NDArray[np.float64]
+    start: NDArray[np.int64]
+    along: int
+    side: float
+
+
+class HeightSums(NamedTuple):
+    """Sums over the vertices above M disks, of places and heights in radii.
+
+    Attributes
+    ----------
+    gram, moments
+        (M, 15, 15) products of the monomials, and (M, 15) of them and the heights.
+    square, members
+        (M,) of the squared heights, and (M,) int64 how many vertices there are.
+    """
+
+    gram: NDArray[np.float64]
+    moments: NDArray[np.float64]
+    square: NDArray[np.float64]
+    members: NDArray[np.int64]

@@ -144,6 +144,9 @@ class ScaleMap:
         (M,) mean height of the mesh's vertices around over the smoothed surface. Noise makes the
         nearest point of a mesh nearer than the surface, and facets cut corners: the vertices know
         better where the surface runs.
+    turn, bend
+        (M, 3) and (M, 3, 3) what the vertices of a noisy mesh would have added to the unit normal
+        and to the shape operator: see `vertex_evidence`.
     noise
         (1,) standard deviation from the smoothed surface of those of the mesh's vertices that have
         others around; 0 where none has.
@@ -160,6 +163,8 @@ class ScaleMap:
     normal_share: NDArray[np.float32]
     curvature_share: NDArray[np.float32]
     offset: NDArray[np.float32]
+    turn: NDArray[np.float32]
+    bend: NDArray[np.float32]
     noise: NDArray[np.float32]
     spacing: NDArray[np.float32]
 
@@ -201,6 +206,14 @@ class ScaleMap:
         """Return the offsets (N,) for (N, 3) points, interpolated likewise."""
         nearest, weights = self._near(points)
         return (weights * self.offset[nearest]).sum(axis=1)
+
+    def corrections_at(self, points: Array) -> tuple[Array, Array]:
+        """Return `turn` (N, 3) and `bend` (N, 3, 3) for (N, 3) points, interpolated likewise."""
+        nearest, weights = self._near(points)
+        return (
+            np.einsum("nk,nki->ni", weights, self.turn[nearest]),
+            np.einsum("nk,nkij->nij", weights, self.bend[nearest]),
+        )
 
     def nearest(self, points: Array) -> NDArray[np.intp]:
         """Return which probe (N,) is the nearest to each of (N, 3) points."""
@@ -687,6 +700,8 @@ def _map(
                 choice.normal_share,
                 choice.curvature_share,
                 offset,
+                np.zeros((len(probes), 3)),
+                np.zeros((len(probes), 3, 3)),
                 [noise],
                 [spacing],
             )

@@ -36,6 +36,8 @@ POINTS_PER_CHUNK = 1 << 8
 """With all their neighbours they stay in the processor's cache."""
 POINTS_OF_MESH_PER_CHUNK = 1 << 15
 """The operator "mesh" answers many together, with all threads."""
+CORRECTED_OCTAVES = 0.5
+"""Of a factor of the scale, within which what was measured at the scale itself holds at all."""
 WITHOUT_SCALE = ("autodiff", "mesh")
 TILT = 0.9
 """Least cosine between the normal that was found and the one that the disk was laid across."""
@@ -174,6 +176,26 @@ def surface_offset(field: Field, points: Array, scale: Scale) -> Array:
         return np.zeros(len(points))
     cube = np.nan_to_num(field.normalization.to_cube(points), posinf=0, neginf=0)
     return field.scale_map.offset_at(cube) * field.normalization.unit
+
+
+def corrected_by_vertices(
+    field: Field, points: Array, jets: Jets, scale: Scale, scale_factor: float
+) -> Jets:
+    """Return a field's jets at (N, 3) points with what the vertices of a noisy mesh add to them.
+
+    See `vertex_evidence`. That is known at automatic scale; at larger and smaller ones it counts
+    less, and at a given one not at all.
+    """
+    strength = max(0.0, 1 - abs(np.log2(scale_factor)) / CORRECTED_OCTAVES)
+    if scale != "auto" or strength == 0 or not field.scale_map.turn.any():
+        return jets
+    cube = np.nan_to_num(field.normalization.to_cube(points), posinf=0, neginf=0)
+    turn, bend = field.scale_map.corrections_at(cube)
+    norm = jets.gradient_norm[:, None]
+    normals = jets.gradient / norm + strength * turn
+    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+    bend *= strength / field.normalization.unit
+    return Jets(jets.value, norm * normals, jets.hessian + norm[:, None] * bend, jets.scale)
 
 
 def as_points(points: ArrayLike) -> np.ndarray:

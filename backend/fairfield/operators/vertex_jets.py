@@ -34,6 +34,7 @@ from ..jets import Array
 from ..mesh import TriangleMesh, distinct_rows
 from ..progress import Progress, ProgressCallback, part
 from ..threads import thread_count
+from .height_polynomials import DEGREE, QUADRIC, QUARTIC, jets_of_heights
 from .polynomial import monomials
 from .tangent import tangent_frame
 
@@ -41,9 +42,6 @@ NEIGHBOURS = 30
 """Vertices that a polynomial is fitted to, its own among them. In a square grid, fewer than 29
 reach over five rows only, and a quartic goes exactly through those, whatever bend is there."""
 FEWEST = 20
-DEGREE = 4
-QUARTIC, QUADRIC = 15, 6
-"""Coefficients of each in two variables; a quadric's are a quartic's first."""
 ALIKE = 0.5
 """Least cosine between normals on one side of a thin wall."""
 SAME_FACE = np.cos(np.radians(22.5))
@@ -232,17 +230,10 @@ class _Fits:
             for c in (solution, quadric)
         )
         gain = inverse[:, 1, 1] + inverse[:, 2, 2]
-        value, fx, fy, fxx, fxy, fyy = solution[:, :QUADRIC, 0].T
-        rise = np.sqrt(1 + fx**2 + fy**2)
-        normals = (np.stack([-fx, -fy, np.ones_like(fx)], axis=1)[:, None] @ frame)[:, 0]
-        normals /= rise[:, None]
-        bend = np.stack([2 * fxx, fxy, fxy, 2 * fyy], axis=1).reshape(-1, 2, 2)
-        plane = frame[:, :2] - (frame[:, :2] @ normals[:, :, None]) * normals[:, None]
+        coefficients = solution[:, :QUADRIC, 0]
+        normals, self.hessians[rows], rise = jets_of_heights(coefficients, frame, radius)
         self.normals[rows] = normals
-        self.hessians[rows] = (
-            plane.transpose(0, 2, 1) @ -bend @ plane / (rise * radius)[:, None, None]
-        )
-        self.height[rows] = value * radius / rise
+        self.height[rows] = coefficients[:, 0] * radius / rise
         self.radius[rows] = radius
         self.quartic_residual[rows] = quartic_residual
         self.quadric_residual[rows] = quadric_residual

@@ -27,6 +27,7 @@ from .entry import (
     train_groups,
     update_levels,
 )
+from .heights import add_heights
 from .nearest import (
     TRIANGLE,
     WIDTH,
@@ -45,6 +46,7 @@ ENTRY_POINTS = (
     jets_in_middles,
     blend_patches,
     add_patches_to_nodes,
+    add_heights,
 )
 
 __all__ = [
@@ -53,6 +55,7 @@ __all__ = [
     "TRIANGLE",
     "WIDTH",
     "adam_dense",
+    "add_heights",
     "add_patches_to_nodes",
     "backward_groups",
     "blend_patches",
