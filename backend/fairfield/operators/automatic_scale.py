@@ -52,9 +52,11 @@ LADDER = 0.0035 * np.sqrt(2) ** np.arange(13)
 """The scales that are compared, in units of the cube: 0.0035 to 0.22."""
 STEPS = LADDER[:-1] * 2**0.25
 """Between one scale and the next."""
-EVERYWHERE = len(LADDER) // 2
+EVERYWHERE = 5
 """The place on the ladder that all probes are measured at. At larger scales changes vary so slowly
 that fewer tell them all."""
+MOST_BEYOND = 1 << 12
+"""So many at most; with twice as many, answers were the same to a thousandth, and took longer."""
 PROBES = 1 << 13
 """Where scales are measured by default."""
 NEIGHBOURS = 48
@@ -122,7 +124,9 @@ FEW_VERTICES = 12
 """Fewer vertices than so many, within two scales, do not tell where the surface runs."""
 OFFSET_RADIUS = 1.5
 """What the heights of vertices are averaged over, in scales."""
-POINTS_PER_CHUNK = 1 << 9
+POINTS_FOR_THREADS = 1 << 9
+"""From which on a search among the probes is worth waking threads."""
+SAMPLES_PER_CHUNK = 1 << 17
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,7 +225,7 @@ class ScaleMap:
 
     def _nearest(self, points: Array, count: int) -> tuple[Array, NDArray[np.intp]]:
         """How far the nearest probes are, and which (N, count) they are."""
-        workers = thread_count() if len(points) > POINTS_PER_CHUNK else 1
+        workers = thread_count() if len(points) > POINTS_FOR_THREADS else 1
         distance, nearest = self._tree.query(points, k=count, workers=workers)
         # From too far off to be squared the tree finds none, and names one that is not there.
         nearest = np.minimum(nearest, len(self.points) - 1)
@@ -363,6 +367,7 @@ class _Ladder:
         scale = float(LADDER[index])
         stencil = tangent_stencil(self._spacing if scale > NOISE_SCALE / 2 else SPARSE)
         rows = rows[~self.measured[index, rows]]
+        size = SAMPLES_PER_CHUNK // len(stencil.samples)
 
         def measure(evaluator: Evaluator, chunk: Rows) -> None:
             planes = self._planes(evaluator, index, chunk)
@@ -379,10 +384,7 @@ class _Ladder:
             self.bends_of_degree[index, chunk] = ((shape - other_shape) ** 2).sum(axis=(1, 2))
 
         self._evaluator.for_each(
-            [
-                rows[first : first + POINTS_PER_CHUNK]
-                for first in range(0, len(rows), POINTS_PER_CHUNK)
-            ],
+            [rows[first : first + size] for first in range(0, len(rows), size)],
             measure,
             lambda done: progress(Progress(done, "Choosing scales")),
         )
@@ -470,15 +472,16 @@ def _sheets(evaluator: Evaluator, probes: _Probes, least: float) -> Array:
 def _samples(probes: _Probes) -> list[Rows]:
     """For each step of the ladder the probes that stand for all where changes are averaged.
 
-    As many as make `NEIGHBOURS` of them reach two radii far.
+    As many as make `NEIGHBOURS` of them reach two radii far, beyond `EVERYWHERE` no more than are
+    measured there.
     """
     count = len(probes)
     spread = float(np.median(probes.neighbours[0][:, -1]))
     order = np.random.default_rng(0).permutation(count)
     radii = [float(np.median(np.hypot(scale, probes.facets))) for scale in STEPS]
-    return [
-        order[: int(np.clip(count * (spread / (2 * radius)) ** 2, 256, count))] for radius in radii
-    ]
+    wanted = np.clip(count * (spread / (2 * np.array(radii))) ** 2, 256, count).astype(int)
+    wanted[EVERYWHERE:] = np.minimum(wanted[EVERYWHERE:], MOST_BEYOND)
+    return [order[:number] for number in wanted]
 
 
 def _needed(index: int, facets: Array, samples: list[Rows]) -> Rows:
