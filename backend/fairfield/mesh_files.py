@@ -1,4 +1,4 @@
-"""Mesh files: PLY (ascii and binary), OBJ, STL and GLB by trimesh, and `.npz`.
+"""Mesh files: PLY (binary: see `binary_ply`), OBJ, STL and GLB by trimesh, and `.npz`.
 
 Vertices are neither merged nor reordered, and unused ones are kept, so that results match the file
 row by row. Polygons are triangulated.
@@ -7,6 +7,7 @@ row by row. Polygons are triangulated.
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from .binary_ply import is_binary_ply, read_binary_ply
 from .errors import MeshError
 from .mesh import TriangleMesh
 from .whole_files import write_whole
@@ -40,7 +42,7 @@ def read_mesh(path: str | Path) -> TriangleMesh:
         if suffix == ".npz":
             vertices, triangles = _read_npz(content)
         else:
-            vertices, triangles = _read_by_trimesh(content, suffix)
+            vertices, triangles = _read_polygons(content, suffix)
     except MeshError as problem:
         raise MeshError(f"{path}: {problem}") from None
     try:
@@ -122,10 +124,28 @@ def _read_npz(content: bytes) -> tuple[NDArray, NDArray]:
         raise MeshError("the file is damaged or no .npz file.") from None
 
 
+def _read_polygons(content: bytes, suffix: str) -> tuple[NDArray, NDArray]:
+    try:
+        if suffix == ".ply" and is_binary_ply(content):
+            vertices, triangles = read_binary_ply(content)
+        else:
+            vertices, triangles = _read_by_trimesh(content, suffix)
+    except MemoryError:
+        raise
+    # The loaders raise whatever the broken bytes happen to trip over.
+    except Exception:
+        raise MeshError(f"the file is damaged or no {suffix[1:].upper()} file.") from None
+    if len(triangles) == 0:
+        raise MeshError("the file has no faces. Choose a mesh with a surface.")
+    return vertices, triangles
+
+
 def _read_by_trimesh(content: bytes, suffix: str) -> tuple[NDArray, NDArray]:
     import trimesh
 
-    try:
+    # What is wrong with numbers that are not finite, the gate tells.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
         loaded = trimesh.load_mesh(
             io.BytesIO(content),
             file_type=suffix[1:],
@@ -133,11 +153,4 @@ def _read_by_trimesh(content: bytes, suffix: str) -> tuple[NDArray, NDArray]:
             maintain_order=True,
             skip_materials=True,
         )
-    except MemoryError:
-        raise
-    # trimesh's loaders raise whatever the broken bytes happen to trip over.
-    except Exception:
-        raise MeshError(f"the file is damaged or no {suffix[1:].upper()} file.") from None
-    if not hasattr(loaded, "faces") or len(loaded.faces) == 0:
-        raise MeshError("the file has no faces. Choose a mesh with a surface.")
-    return np.asarray(loaded.vertices), np.asarray(loaded.faces)
+    return np.asarray(loaded.vertices), np.asarray(getattr(loaded, "faces", ()))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +47,67 @@ def test_both_kinds_of_ply(tmp_path: Path, mesh: TriangleMesh, encoding: str) ->
     (tmp_path / "mesh.ply").write_bytes(exported.export(file_type="ply", encoding=encoding))
     again = TriangleMesh.load(tmp_path / "mesh.ply")
     np.testing.assert_allclose(again.vertices, mesh.vertices, atol=1e-6)
+
+
+BLENDER_HEADER = """\
+ply
+format binary_little_endian 1.0
+comment Created in Blender version 4.5.15 LTS
+element vertex 5
+property float x
+property float y
+property float z
+property float nx
+property float ny
+property float nz
+property uchar red
+property uchar green
+property uchar blue
+property uchar alpha
+property float s
+property float t
+element face {faces}
+property list uchar uint vertex_indices
+element edge 1
+property int vertex1
+property int vertex2
+end_header
+"""
+
+
+# The second file is as long as if all of its faces had four corners.
+@pytest.mark.parametrize("faces", ["012 0123 01234", "0123 012 01234", "01234", "012 023"])
+def test_faces_of_a_binary_ply_may_have_any_number_of_corners(tmp_path: Path, faces: str) -> None:
+    points = np.array([[0, 0, 0], [1, 0, 0], [2, 1, 0], [1, 2, 0], [0, 2, 0.5]])
+    content = BLENDER_HEADER.format(faces=len(faces.split())).encode()
+    for point in points:
+        content += struct.pack("<6f4B2f", *point, 0, 0, 1, 255, 128, 0, 255, 0.5, 0.5)
+    corners = [[int(digit) for digit in face] for face in faces.split()]
+    for face in corners:
+        content += struct.pack(f"<B{len(face)}I", len(face), *face)
+    content += struct.pack("<2i", 0, 1)
+    path = tmp_path / "blender.ply"
+    path.write_bytes(content)
+    mesh = TriangleMesh.load(path)
+    np.testing.assert_array_equal(mesh.vertices, points)
+    expected = [[f[0], f[i], f[i + 1]] for f in corners for i in range(1, len(f) - 1)]
+    assert sorted(mesh.triangles.tolist()) == sorted(expected)
+    for end in (len(content) - 12, content.index(b"end_header") + 40, 100):
+        path.write_bytes(content[:end])
+        with pytest.raises(MeshError, match=r"blender\.ply: the file is damaged or no PLY file"):
+            TriangleMesh.load(path)
+
+
+def test_the_loader_s_own_warnings_are_kept_away(tmp_path: Path) -> None:
+    """As of an unused vertex in a file with texture coordinates."""
+    (tmp_path / "nan.obj").write_text(
+        "v 0 0 0\nv nan 0 0\nv 1 0 0\nv 1 1 0\nvt 0 0\nvt 1 0\nvt 1 1\nf 1/1 3/2 4/3\n"
+    )
+    with (
+        warnings.catch_warnings(action="error"),
+        pytest.raises(MeshError, match=r"1 vertices have coordinates that are not finite"),
+    ):
+        TriangleMesh.load(tmp_path / "nan.obj")
 
 
 def test_polygons_are_triangulated_and_texture_seams_do_not_split(tmp_path: Path) -> None:
