@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import map_coordinates
 
 from .errors import FairfieldError, SettingError
 from .jets import Jets
 from .mesh import TriangleMesh
 from .normalization import HALF_EXTENT_IN_CUBE
-from .open_sheet import cut_off
+from .open_sheet import cut_off, interpolated
 from .operators.differentiation import (
     Scale,
     corrected_by_vertices,
@@ -211,14 +210,8 @@ def _marching_cubes(
     )
     cube = vertices.astype(np.float64) * (2 / (len(volume) - 1)) - 1
     if field.beyond_rim is not None:
-        cube, triangles = cut_off(cube, triangles, _beyond_rim(field.beyond_rim, cube))
+        cube, triangles = cut_off(cube, triangles, interpolated(field.beyond_rim, cube))
     return TriangleMesh(field.normalization.from_cube(cube), triangles)
-
-
-def _beyond_rim(lattice: NDArray[np.float32], points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Interpolate what a lattice over the cube holds at (N, 3) points."""
-    places = (points.T + 1) * ((len(lattice) - 1) / 2)
-    return map_coordinates(lattice.astype(np.float64), places, order=1, mode="nearest")
 
 
 def _crossings(volume: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -391,8 +391,8 @@ def _beyond_rim(
         return None
     resolution = round(len(nodes) ** (1 / 3))
     off = np.linalg.norm(nodes.points - nodes.nearest, axis=1)
-    far = off - FAR_CELLS * 2 / (resolution - 1)
-    beyond = np.maximum(distance.sheet.beyond_rim(nodes.points, nodes.nearest, progress), far)
+    beyond = distance.sheet.beyond_rim(nodes.points, nodes.nearest, progress)
+    beyond = np.where(off > FAR_CELLS * 2 / (resolution - 1), np.abs(beyond), beyond)
     return beyond.astype(np.float32).reshape([resolution] * 3)
 
 

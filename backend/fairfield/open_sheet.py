@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import igl
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import map_coordinates
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -190,6 +191,12 @@ def _vertex_normals(mesh: TriangleMesh, rim: NDArray[np.int64]) -> Array:
     total[~clear] = 0
     total[clear] /= length[clear, None]
     return total
+
+
+def interpolated(lattice: NDArray[np.float32], points: Array) -> Array:
+    """Return what a lattice (n, n, n) over the cube holds at (N, 3) points, linearly."""
+    places = (points.T + 1) * ((len(lattice) - 1) / 2)
+    return map_coordinates(lattice.astype(np.float64), places, order=1, mode="nearest")
 
 
 def cut_off(

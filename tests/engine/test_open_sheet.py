@@ -27,6 +27,15 @@ def _terrain(nodes: int, noise: float = 0.0) -> fairfield.TriangleMesh:
     return fairfield.TriangleMesh(vertices, np.concatenate(triangles, axis=1).T)
 
 
+def _bent(radius: float, nodes: int = 40) -> fairfield.TriangleMesh:
+    """A square of side 2, bent about the y axis."""
+    flat = _terrain(nodes)
+    x, y, _ = flat.vertices.T
+    angle = x / radius
+    bent = [radius * np.sin(angle), y, radius * (np.cos(angle) - 1)]
+    return fairfield.TriangleMesh(np.stack(bent, axis=1), flat.triangles)
+
+
 def _height(x: Array, y: Array) -> Array:
     return 0.2 * np.sin(3 * x) * np.cos(3 * y)
 
@@ -58,6 +67,25 @@ def test_normals_are_right_up_to_the_rim(terrain) -> None:
     rim = np.abs(mesh.vertices[:, :2]).max(axis=1) > 0.9
     assert error[~rim].mean() < 0.2
     assert error[rim].mean() < 0.6
+
+
+@pytest.mark.parametrize("radius", [2.0, 1e6], ids=["cylinder", "flat"])
+def test_a_scale_of_one_s_own_does_not_reach_beyond_the_rim(radius: float) -> None:
+    mesh = _bent(radius)
+    field = fairfield.fit(mesh, "draft")
+    automatic = fairfield.smooth(field, mesh.vertices)
+    normals = mesh.vertices * [1, 0, 1] / radius + [0, 0, 1]
+    middle = np.linalg.norm(mesh.vertices, axis=1) < 0.3
+    for settings in ({"scale": 0.1}, {"scale": 0.245}, {"scale_factor": 4.0}):
+        jets = fairfield.smooth(field, mesh.vertices, **settings)
+        assert jets.unanswered == 0
+        for error, largest in (
+            (lambda one: angles_in_degrees(one.normals, normals).max(), 0.3),
+            (lambda one: np.abs(one.mean_curvature - 0.5 / radius).max(), 0.1),
+        ):
+            assert error(jets) < error(automatic) + largest
+        if "scale" in settings:
+            np.testing.assert_allclose(jets.scale[middle], settings["scale"])
 
 
 @pytest.mark.parametrize("scale", [None, "auto"])

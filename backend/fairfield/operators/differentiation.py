@@ -12,12 +12,13 @@ from torch import Tensor
 
 from ..errors import SettingError
 from ..jets import Array, Jets
+from ..open_sheet import interpolated
 from ..progress import Progress, ProgressCallback, silent
 from .autodiff import autodiff_jet
 from .finite_difference import finite_difference_jet
 from .polynomial import polynomial_jet, two_shell_stencil
 from .random_samples import random_samples_jet
-from .tangent import tangent_jet
+from .tangent import REACH, tangent_jet
 
 if TYPE_CHECKING:
     from ..evaluation import Evaluator
@@ -66,7 +67,8 @@ def differentiate(
     scale
         Standard deviation per axis of the neighbourhood that the polynomial is fitted to (or step
         of finite differences), in the mesh's own units. "auto" takes it from the field's map, for
-        the Hessian and for the rest each its own. Autodiff and the mesh have none.
+        the Hessian and for the rest each its own. Autodiff and the mesh have none. Near the rim of
+        an open sheet a larger one is replaced by the largest whose disk ends there, or by "auto".
     scale_factor
         Multiplies the scale: above 1 is smoother.
     operator
@@ -218,12 +220,12 @@ def scales(
         raise SettingError(f"The scale factor is {scale_factor!r}; it must be a positive number.")
     if operator in WITHOUT_SCALE:
         return np.zeros(len(points)), np.zeros(len(points))
+    cube = np.nan_to_num(field.normalization.to_cube(points), posinf=0, neginf=0)
     if scale == "auto" and operator != "finite-difference":
         unit = field.normalization.unit
-        finite = np.nan_to_num(field.normalization.to_cube(points), posinf=0, neginf=0)
-        first, second = field.scale_map.scales_at(finite)
+        first, second = field.scale_map.scales_at(cube)
         limited = [np.clip(s * unit * scale_factor, low, high) for s in (first, second)]
-        return limited[0], limited[1]
+        return _within_rim(field, cube, limited[0], limited[1])
     if scale == "auto":
         scale = FINITE_DIFFERENCE_STEP * field.normalization.half_extent
     if isinstance(scale, str) or not 0 < scale < np.inf:
@@ -234,7 +236,21 @@ def scales(
             f"The scale is {length:g}; for this mesh it must be {low:g} to {high:g} units."
         )
     everywhere = np.full(len(points), length)
-    return everywhere, everywhere
+    return _within_rim(field, cube, everywhere, everywhere)
+
+
+def _within_rim(field: Field, cube: Array, first: Array, second: Array) -> tuple[Array, Array]:
+    """The lengths (N,) at (N, 3) points of the cube, but so that disks end at an open sheet's rim.
+
+    What is beyond it was made up, and outside the cube the field is no height over the sheet. Only
+    the automatic scale may reach there: with it the answer was measured.
+    """
+    if field.beyond_rim is None:
+        return first, second
+    unit = field.normalization.unit
+    fitting = -interpolated(field.beyond_rim, cube) / REACH
+    limits = [np.maximum(fitting, each) * unit for each in field.scale_map.scales_at(cube)]
+    return np.minimum(first, limits[0]), np.minimum(second, limits[1])
 
 
 def _tangent(field: Field, points: Array, first: Array, second: Array) -> CubeJet:
