@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import maximum_filter, minimum_filter
 
 from .errors import FairfieldError, SettingError
 from .jets import Jets
@@ -317,9 +318,9 @@ def _ask_along_the_surface(
 def _narrow_band(field: Field, resolution: int, progress: ProgressCallback) -> NDArray[np.float32]:
     """Values at the (resolution + 1)^3 lattice nodes: exact near the surface, elsewhere the sign.
 
-    Coarse to fine: the field at the centre of a block tells whether the surface can pass through
-    it. The other blocks are filled with their centre's value, so one array holds the whole lattice
-    and the surface comes out of it in one piece.
+    Coarse to fine: the field at the centres of a block and of those around it tells whether the
+    surface can pass through it. The other blocks are filled with their centre's value, so one array
+    holds the whole lattice and the surface comes out of it in one piece.
     """
     cell = 2 / resolution
     blocks = -(-resolution // BLOCK)
@@ -328,7 +329,10 @@ def _narrow_band(field: Field, resolution: int, progress: ProgressCallback) -> N
     coarse = _evaluate(field, centers.reshape(-1, 3)).reshape([blocks] * 3)
 
     half_diagonal = np.sqrt(3) * cell * BLOCK / 2
-    near = np.argwhere(np.abs(coarse) < BAND * half_diagonal)
+    # What closes a hole of the mesh may be far from it: there the field jumps, and is not small.
+    across = np.where(coarse < 0, maximum_filter(coarse, 3), -minimum_filter(coarse, 3))
+    jumps = (across > 0) & (np.abs(coarse) + across > 2 * half_diagonal)
+    near = np.argwhere((np.abs(coarse) < BAND * half_diagonal) | jumps)
 
     volume = coarse
     for axis in range(3):

@@ -26,18 +26,30 @@ def test_the_surface_is_closed_and_in_place(sphere_field: fairfield.Field, resol
 
 
 def test_only_the_band_differs_from_the_whole_lattice(sphere_field: fairfield.Field) -> None:
-    """The same surface as marching cubes over every node."""
+    _check_against_the_whole_lattice(sphere_field, 40)
+
+
+def test_what_closes_a_hole_is_where_the_sign_changes() -> None:
+    """It may be far from the mesh, so that the field is not small beside it."""
+    vertices, triangles = icosphere(subdivisions=4)
+    kept = vertices[triangles].mean(axis=1) @ [0.6, 0.48, 0.64] < 0.88
+    field = fairfield.fit(fairfield.TriangleMesh(vertices, triangles[kept]), "draft")
+    assert not field.report.warnings
+    _check_against_the_whole_lattice(field, 120)
+
+
+def _check_against_the_whole_lattice(field: fairfield.Field, resolution: int) -> None:
+    """The surface must be that of marching cubes over every node."""
     from skimage.measure import marching_cubes
 
-    resolution = 40
     along = np.linspace(-1, 1, resolution + 1)
     nodes = np.stack(np.meshgrid(along, along, along, indexing="ij"), axis=-1).reshape(-1, 3)
-    points = sphere_field.normalization.from_cube(nodes)
-    values = sphere_field(points).reshape([resolution + 1] * 3)
+    points = field.normalization.from_cube(nodes)
+    values = field(points).reshape([resolution + 1] * 3)
     vertices, *_ = marching_cubes(values, 0.0)
     cube = vertices * (2 / resolution) - 1
-    whole = sphere_field.normalization.from_cube(cube)
-    band = fairfield.extract(sphere_field, resolution).vertices
+    whole = field.normalization.from_cube(cube)
+    band = fairfield.extract(field, resolution).vertices
     assert len(band) == len(whole)
     gap, partner = cKDTree(whole).query(band)
     assert gap.max() < 1e-3
