@@ -131,10 +131,9 @@ def _row(content: bytes, start: int, element: _Element) -> tuple[list[tuple[int,
     for each in element.properties:
         count = 1
         if each.count:
-            order = "big" if each.count.str[0] == ">" else "little"
             digits = content[start : start + each.count.itemsize]
             start += each.count.itemsize
-            count = int.from_bytes(digits, order)
+            count = int.from_bytes(digits, "big" if each.count.str[0] == ">" else "little")
             lists.append((start, count))
         start += count * each.number.itemsize
     if start > len(content):

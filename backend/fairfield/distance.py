@@ -106,8 +106,6 @@ class SignedDistance:
     """
 
     def __init__(self, mesh: TriangleMesh, progress: ProgressCallback = silent) -> None:
-        from .fused import TriangleTree, reason_not_compiled
-
         progress(Progress(0.0, "Preparing distances"))
         self._winding = igl.FastWindingNumberBVH()
         self._winding.init(
@@ -116,12 +114,7 @@ class SignedDistance:
         self.sheet = open_sheet(mesh, self._winding)
         self.surface = mesh if self.sheet else outer_surface(mesh, self._winding, progress)
         progress(Progress(0.0, "Preparing distances"))
-        if reason_not_compiled() is None:
-            self._tree: NearestTree = TriangleTree(
-                self.surface.vertices, self.surface.triangles, thread_count()
-            )
-        else:
-            self._tree = LibiglTree(self.surface)
+        self._tree = _nearest_tree(self.surface)
 
     def __call__(self, points: Array, progress: ProgressCallback = silent) -> Array:
         """Return the (N,) signed distances at (N, 3) points, in the mesh's units."""
@@ -161,6 +154,25 @@ class SignedDistance:
             again = np.asfortranarray(points[uncertain])
             above[uncertain] = winding(again, FULL_ACCURACY) - level
         return above > 0
+
+
+def unsigned_distance(
+    mesh: TriangleMesh, points: Array, progress: ProgressCallback = silent
+) -> Array:
+    """Return the (N,) distances from (N, 3) points to the nearest triangle of a mesh."""
+    tree, distance = _nearest_tree(mesh), np.empty(len(points))
+    for rows in _morton_chunks(points, progress):
+        chunk = points.take(rows, axis=0)
+        distance[rows] = np.linalg.norm(chunk - tree.nearest(chunk), axis=1)
+    return distance
+
+
+def _nearest_tree(mesh: TriangleMesh) -> NearestTree:
+    from .fused import TriangleTree, reason_not_compiled
+
+    if reason_not_compiled() is None:
+        return TriangleTree(mesh.vertices, mesh.triangles, thread_count())
+    return LibiglTree(mesh)
 
 
 def _morton_chunks(points: Array, progress: ProgressCallback) -> Iterator[NDArray[np.intp]]:

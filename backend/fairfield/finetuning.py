@@ -31,6 +31,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 from torch import Tensor
 
 from .errors import FairfieldError, SettingError
@@ -42,10 +43,17 @@ from .mesh import TriangleMesh, repair
 from .normalization import HALF_EXTENT_IN_CUBE
 from .operators import differentiate
 from .operators.differentiation import Scale
+from .operators.tangent import REACH
 from .progress import Progress, ProgressCallback, part, silent
 from .sampling import surface_points
-from .smoothed_lattice import smoothed_lattice, upsampled
-from .surface_comparison import Reference, SurfaceComparison, cube_values
+from .smoothed_lattice import STEEPEST, smoothed_lattice, upsampled
+from .surface_comparison import (
+    Reference,
+    SurfaceComparison,
+    cube_values,
+    largest_distance,
+    pieces_and_handles,
+)
 from .training import choose_trainer
 
 Floats = NDArray[np.float32]
@@ -70,6 +78,8 @@ DIFFERENCE = 2e-4
 """Step of the differences (cube units): a fortieth of the finest cell of "standard"."""
 VALUE_LENGTH = 0.004
 """An error of the value by this length (cube units) costs as much as a radian of direction."""
+JUMP_STEP = 0.02
+"""Half of the way (cube units) that a jump of the value is looked for on."""
 SURFACE_RESOLUTION = 96
 
 LARGEST_DISTANCE = 0.1
@@ -79,6 +89,9 @@ MOST_RELATIVE_DISTANCE = 1.05
 MOST_SHIFT = 0.3
 """Without a mesh: what the values near the surface may change by in training, in units of their
 error. Errors of independent origin add in squares: 1 + 0.3^2 is 1.044^2."""
+LARGEST_MOVE = 0.045
+"""What any part of the surface may move by, in half-extents, besides what noise accounts for: two
+cells of those that it is looked at in."""
 USUAL_DEVIATION, LARGE_DEVIATION = 1.0, 4.0
 """What the mean and the 99th percentile may grow by on a rough mesh, in units of its roughness."""
 MOST_UNEVEN = 7.0
@@ -146,7 +159,7 @@ class Lesson:
     points, values, normals
         (N, 3), (N,) and (N, 3).
     trust
-        (N,) weight of the normals, 0 to 1.
+        (N,) weight of the normals, 0 to 1; 0 at and beside what closes a hole.
     change
         (N,) what the operator's values differ by from the field's.
     scale
@@ -160,7 +173,7 @@ class Lesson:
     change: Floats
     scale: float
 
-    def rows(self, rows: slice) -> Lesson:
+    def rows(self, rows: slice | NDArray[np.bool_]) -> Lesson:
         """Some of the points."""
         return Lesson(
             self.points[rows],
@@ -245,7 +258,8 @@ def finetune(
     clock.append(time.perf_counter())
 
     held_out = _ask(field, surface, HELD_OUT, scale, operator, random, part(progress, 0.1, 0.2))
-    limits = Limits(field, mesh is not None, reference, held_out.points)
+    held_out = held_out.rows(held_out.trust > 0)
+    limits = Limits(field, surface, mesh is not None, reference, held_out.points)
     clock.append(time.perf_counter())
 
     steps, kept_share = 0, 1.0
@@ -304,8 +318,16 @@ class Limits:
     """
 
     def __init__(
-        self, field: Field, mesh_given: bool, reference: Reference, points: Floats
+        self,
+        field: Field,
+        surface: TriangleMesh,
+        mesh_given: bool,
+        reference: Reference,
+        points: Floats,
     ) -> None:
+        self._surface = surface
+        farthest = LARGEST_MOVE + LARGE_DEVIATION * field.report.noise
+        self._farthest = HALF_EXTENT_IN_CUBE * farthest
         self._mesh_given = mesh_given
         self._reference = reference
         self._points = points.astype(np.float64)
@@ -334,11 +356,21 @@ class Limits:
 
     def kept_by_trained(self, tuned: Field) -> bool:
         """Whether a field that was trained keeps them."""
-        return bool((self._departure(tuned) <= self._trained).all())
+        return bool((self._departure(tuned) <= self._trained).all()) and self._is_near(
+            _zero_set(tuned)
+        )
 
     def kept_by_smoothed(self, tuned: Field) -> bool:
         """Whether a field that was handed over to the operator's values keeps them."""
-        return bool((self._departure(tuned) <= self._smoothed).all())
+        if not (self._departure(tuned) <= self._smoothed).all():
+            return False
+        surface = _zero_set(tuned)
+        before, after = pieces_and_handles(self._surface), pieces_and_handles(surface)
+        return bool((after <= before).all()) and self._is_near(surface)
+
+    def _is_near(self, surface: TriangleMesh) -> bool:
+        """Whether no part of the surface is far from that before, nor the other way round."""
+        return largest_distance(surface, self._surface) <= self._farthest
 
     def _departure(self, tuned: Field) -> NDArray[np.float64]:
         """In half-extents."""
@@ -405,20 +437,40 @@ def _ask(
     values = cube_values(field, points)
     change = jets.value / unit - values
     answered = np.isfinite(change) & np.isfinite(jets.normals).all(axis=1)
+    beside_hole = _beside_hole(field, points, REACH * jets.scale / unit)
     if 2 * answered.sum() < count:
         raise FairfieldError(
             f"The operator {operator!r} has an answer at only {answered.sum()} of {count} points "
             "of this field's surface; choose another scale."
         )
     error = HALF_EXTENT_IN_CUBE * field.report.near_surface_error
+    trust = np.where(beside_hole, 0.0, 1 / (1 + (change / error) ** 2))
     return Lesson(
         points[answered].astype(np.float32),
         values[answered].astype(np.float32),
         jets.normals[answered].astype(np.float32),
-        (1 / (1 + (change[answered] / error) ** 2)).astype(np.float32),
+        trust[answered].astype(np.float32),
         change[answered].astype(np.float32),
         float(np.median(jets.scale[answered])) / unit,
     )
+
+
+def _beside_hole(
+    field: Field, points: NDArray[np.float64], reach: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Whether (N, 3) points of a field's surface have what closes a hole of the mesh in reach (N,).
+
+    There the value jumps from the distance to the rim to minus that, and no operator has a normal.
+    """
+    around = points[:, None] + JUMP_STEP * np.concatenate([np.eye(3), -np.eye(3)])
+    ahead, behind = np.split(cube_values(field, around.reshape(-1, 3)).reshape(-1, 6), 2, axis=1)
+    over_hole = np.abs(ahead - behind).max(axis=1) > STEEPEST * 2 * JUMP_STEP
+    if not over_hole.any():
+        return over_hole
+    distance, _ = cKDTree(points[over_hole]).query(points)
+    beside = distance <= reach
+    # At a scale as large as the shape, nothing else would be left.
+    return beside if beside.mean() < 0.5 else over_hole & (over_hole.mean() < 0.5)
 
 
 def _handed_over(field: Field, scale: Scale, progress: ProgressCallback) -> Field:

@@ -10,6 +10,9 @@ nearly the operator's gradient. Three things would spoil the gradient more than 
 - A scale that jumps from one probe of the map to the next would leave a step. So the logarithm of
   the scale is averaged over the nodes around.
 
+Over a hole of a scan the field is no distance: it tells how far the rim is, and its sign jumps on
+the surface that closes the hole. There the lattice gets the distance to that surface first.
+
 All passes but the first look at the spline through the values of the one before: a lattice is
 evaluated several times faster than a network.
 """
@@ -20,14 +23,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.interpolate import make_interp_spline
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import distance_transform_edt, gaussian_filter
 
+from .distance import unsigned_distance
 from .evaluation import Evaluator
 from .field import Field
 from .fields import FieldConfig, HashGridConfig, NeuralField
+from .mesh import TriangleMesh
 from .operators.automatic_scale import SPARSE
 from .operators.differentiation import Scale, scales
-from .operators.tangent import TangentStencil, tangent_jet, tangent_stencil
+from .operators.tangent import REACH, TangentStencil, tangent_jet, tangent_stencil
 from .progress import Progress, ProgressCallback, part, silent
 
 Floats = NDArray[np.float64]
@@ -46,6 +51,13 @@ PASSES = (1.0, 0.75, 0.9)
 INNER, OUTER = 3.5, 5.0
 """Cells from the surface, within which the values are the smoothed ones and from which on they are
 the field's; a base at the surface needs those within two."""
+STEEPEST = 1.5
+"""Slope between two nodes, on different sides of the surface, from which on it is a jump."""
+FALSE_DISTANCE = (0.25, 0.75)
+"""Cells by which a value may exceed the distance to the surface, and from which on it is replaced
+by it altogether."""
+CELLS_MOVED, NOISE_MOVED = 1.0, 4.0
+"""What a value may change by: cells, and standard deviations of the noise."""
 AVERAGED_NODES = 4.0
 """Standard deviation, in nodes, of the weights that the scales are averaged with."""
 POINTS_PER_CHUNK = 1 << 9
@@ -58,6 +70,7 @@ def smoothed_lattice(field: Field, scale: Scale, progress: ProgressCallback = si
     """
     progress(Progress(0.0, "Smoothing"))
     values = _values_of(field, _resolution(field, scale))
+    from_fill = _close_holes(values)
     band = np.nonzero(np.abs(values) < OUTER * _cell(values))
     share = np.clip((OUTER - np.abs(values[band]) / _cell(values)) / (OUTER - INNER), 0, 1)
     lengths = _averaged_scales(field, values, scale)[band]
@@ -67,14 +80,27 @@ def smoothed_lattice(field: Field, scale: Scale, progress: ProgressCallback = si
     # The network itself is asked first, as the lattice may miss what it has between nodes; where
     # the mesh is rough that matters little, and the many samples it needs would take long.
     clean = len(stencil.samples) == len(sparse.samples)
-    source = (field.evaluator, "field") if clean else (_spline(values, field.device), "base")
+    by_network = (from_fill[band] > REACH * lengths) & clean
+    # Where it is no distance, as between two rims, what is asked far off could be anything.
+    before = values[band]
+    most = CELLS_MOVED * _cell(values) + NOISE_MOVED * float(field.scale_map.noise[0])
     for index, factor in enumerate(PASSES):
         report = part(progress, index / len(PASSES), (index + 1) / len(PASSES))
-        scaled = factor * lengths
-        smoothed = _smoothed(field, values, *source, band, scaled, quartic, stencil, report)
-        values[band] += share * (smoothed - values[band])
+        smoothed = np.empty(len(nodes))
+        for rows, source in (
+            (by_network, (field.evaluator, "field")),
+            (~by_network, (_spline(values, field.device), "base")),
+        ):
+            if rows.any():
+                some = tuple(axis[rows] for axis in band)
+                scaled = factor * lengths[rows]
+                smoothed[rows] = _smoothed(
+                    field, values, *source, some, scaled, quartic[rows], stencil, report
+                )
+        moved = values[band] + share * (smoothed - values[band])
+        values[band] = np.clip(moved, before - most, before + most)
         # What is left after the first pass needs no dense samples.
-        source, stencil = (_spline(values, field.device), "base"), sparse
+        by_network, stencil = np.zeros_like(by_network), sparse
     return values
 
 
@@ -96,6 +122,34 @@ def _values_of(field: Field, resolution: int) -> Floats:
     along = torch.linspace(-1, 1, resolution, device=field.device)
     nodes = torch.cartesian_prod(along, along, along)
     return field.evaluate(nodes).cpu().double().numpy().reshape([resolution] * 3)
+
+
+def _close_holes(values: Floats) -> Floats:
+    """Put distances to what closes the holes of a scan into a lattice (n, n, n), in place.
+
+    Return how far (n, n, n) the nodes are from that; infinitely far where there are no holes.
+    """
+    from skimage.measure import marching_cubes
+
+    cell = _cell(values)
+    jumps = np.zeros(values.shape, np.bool_)
+    for axis in range(values.ndim):
+        here, there = np.swapaxes(values, 0, axis)[:-1], np.swapaxes(values, 0, axis)[1:]
+        jump = (np.abs(here - there) > STEEPEST * cell) & ((here < 0) != (there < 0))
+        for ends in (slice(None, -1), slice(1, None)):
+            np.swapaxes(jumps, 0, axis)[ends] |= jump
+    if not jumps.any():
+        return np.full(values.shape, np.inf)
+    from_fill: Floats = distance_transform_edt(~jumps, sampling=cell)
+    near = np.nonzero(from_fill < 2 * OUTER * cell)
+    nodes = np.asarray(np.stack(near, axis=1) * cell - 1, np.float64)
+    corners, triangles, _, _ = marching_cubes(values, 0.0, allow_degenerate=False)
+    distance = unsigned_distance(TriangleMesh(corners * cell - 1, triangles), nodes)
+    told = np.abs(values[near])
+    none, whole = FALSE_DISTANCE
+    share = np.clip(((told - distance) / cell - none) / (whole - none), 0, 1)
+    values[near] = np.sign(values[near]) * (told + share * (distance - told))
+    return from_fill
 
 
 def _cell(values: Floats) -> float:

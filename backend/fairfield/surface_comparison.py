@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import igl
 import numpy as np
 from numpy.typing import NDArray
 
-from .distance import SignedDistance
+from .distance import SignedDistance, unsigned_distance
 from .field import Field
 from .mesh import TriangleMesh
 from .normalization import HALF_EXTENT_IN_CUBE
@@ -112,6 +113,20 @@ class Reference:
     def values_at_samples(self, field: Field) -> NDArray[np.float64]:
         """|f| (N,) at samples of the reference, in half-extents: the distance, for a distance."""
         return np.abs(cube_values(field, self._samples)) / HALF_EXTENT_IN_CUBE
+
+
+def largest_distance(one: TriangleMesh, other: TriangleMesh) -> float:
+    """Return how far a vertex of either surface is from the other surface, at most."""
+    return max(
+        float(unsigned_distance(to, of.vertices).max()) for of, to in ((one, other), (other, one))
+    )
+
+
+def pieces_and_handles(surface: TriangleMesh) -> NDArray[np.float64]:
+    """Return how many pieces a surface has, and how many handles; a loop of rim is half of one."""
+    triangles = surface.triangles.astype(np.int64)
+    pieces = int(np.max(igl.vertex_components(triangles))) + 1
+    return np.array([pieces, pieces - igl.euler_characteristic(triangles) / 2])
 
 
 def cube_values(field: Field, points: NDArray[np.float64]) -> NDArray[np.float64]:
