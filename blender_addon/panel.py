@@ -155,8 +155,8 @@ def _status(active: Session, environment: _Environment) -> tuple[str, str]:
     backend = active.queue.backend
     if active.queue.problem or environment.problem:
         return "Backend: failed, see Report", "ERROR"
-    if active.messages or environment.installation_error:
-        return "See Report", "INFO"
+    if environment.installation_error or active.brief:
+        return active.brief or "See Report", "INFO"
     if active.waiting:
         return "Waiting for Object Mode", "INFO"
     if backend is None or backend.state is BackendState.ENDED:

@@ -10,6 +10,7 @@ import bpy
 import numpy as np
 
 from .attributes import vertices_of
+from .messages import Message
 from .units import Placement
 
 # Modifiers that leave every vertex where it is.
@@ -70,7 +71,7 @@ class Source:
     warnings: list[str] = field(default_factory=list)
 
 
-def read_selected(context: bpy.types.Context, units: str) -> tuple[list[Source], list[str]]:
+def read_selected(context: bpy.types.Context, units: str) -> tuple[list[Source], list[Message]]:
     """Read every selected mesh; return the sources and a sentence for each that has none.
 
     Parameters
@@ -83,16 +84,23 @@ def read_selected(context: bpy.types.Context, units: str) -> tuple[list[Source],
     SceneError
         If no mesh is selected.
     """
+    return read(context, selected_meshes(context), units)
+
+
+def read(
+    context: bpy.types.Context, objects: list[bpy.types.Object], units: str
+) -> tuple[list[Source], list[Message]]:
+    """Read mesh objects; return the sources and a sentence for each object that has none."""
     sources: list[Source] = []
-    problems: list[str] = []
+    problems: list[Message] = []
     depsgraph = context.evaluated_depsgraph_get()
-    for blender_object in selected_meshes(context):
+    for blender_object in objects:
         try:
             source = _read(blender_object, depsgraph, units)
             if not _joined(source, sources):
                 sources.append(source)
         except SceneError as problem:
-            problems.append(str(problem))
+            problems.append(Message(str(problem), (blender_object.session_uid,)))
     return sources, problems
 
 

@@ -45,8 +45,8 @@ class Page:
     def progress(self, factor: float, text: str) -> None:
         self._add(text)
 
-    def prop(self, owner: object, name: str) -> None:
-        self._add(name)
+    def prop(self, owner: object, name: str, text: str | None = None) -> None:
+        self._add(text or name)
 
     def operator(self, name: str, text: str = "", icon: str = "NONE") -> None:
         self._add(text or name)
@@ -262,6 +262,43 @@ def test_modifiers_are_told_of_once(sphere, told):
     assert f"{other.name}: modifiers" in told()
 
 
+def test_what_is_told_of_an_object_goes_with_it(sphere, drawn, told):
+    ball = sphere()
+    ball.modifiers.new("Subdivision", "SUBSURF")
+    bpy.ops.fairfield.fit()
+    other = sphere(radius=1.2)
+    assert f"{ball.name}: modifiers" in told()
+    assert drawn("MainPanel")[0] == ["See Report"]
+    bpy.data.objects.remove(ball)
+    assert "modifiers" not in told()
+    assert "ready" in drawn("MainPanel")[0][0]
+    other.modifiers.new("Subdivision", "SUBSURF")
+    bpy.ops.fairfield.fit()
+    assert f"{other.name}: modifiers" in told()
+
+
+def test_cancel_says_so(new_sphere, job, drawn, told):
+    job.start("FIT")
+    job.started()
+    bpy.ops.fairfield.cancel()
+    job.finish()
+    assert "Cancelled." in told()
+    assert drawn("MainPanel")[0] == ["Cancelled"]
+
+
+def test_cancel_tells_which_of_several_objects_were_done(sphere, job, told):
+    balls = [sphere(radius=radius) for radius in (0.71, 0.72, 0.73)]  # that have no field yet
+    select(*balls)
+    job.start("SMOOTH")
+    first = job.session.click.work[0]
+    job.until(lambda: first.job.ended)
+    bpy.ops.fairfield.cancel()
+    job.until(lambda: job.session.idle)
+    measured = [each.name for each in balls if "mean_curvature" in each.data.attributes]
+    assert measured == [first.source.name]
+    assert f"Cancelled. Done before: {first.source.name}, 1 of 3 objects." in told()
+
+
 @pytest.mark.parametrize(("units", "length"), [("local", "unit"), ("world", "m")])
 def test_extract_says_what_it_made(sphere, scene, told, units, length):
     scene.fairfield.units, scene.fairfield.resolution = units, 40
@@ -311,7 +348,7 @@ def test_no_message_moves_a_button(new_sphere, job, drawn, scene):
     assert places() == at_first
     bpy.ops.object.mode_set(mode="OBJECT")
     job.until(lambda: job.session.idle)
-    job.session.messages = ["A long story. " * 20]
+    job.session.tell([installed.module("messages").Message("A long story. " * 20)])
     job.session.queue.problem = "Another one. " * 20
     assert places() == at_first
     assert any("see Report" in text for line in drawn("MainPanel") for text in line)
