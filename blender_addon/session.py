@@ -15,7 +15,7 @@ from typing import Any
 
 import bpy
 
-from . import launch, overlay, reports, results, sources
+from . import extractions, launch, overlay, reports, results, sources
 from .client.installation import Installation
 from .client.jobs import Job, JobQueue, JobState
 from .messages import Message, each_once, present_objects, still_true
@@ -110,7 +110,8 @@ class Session:
         if self.queue.busy or self.click is not None:
             raise SceneError("Fairfield is still working; wait for it or click Cancel first.")
         settings = context.scene.fairfield
-        found, problems = sources.read_selected(context, settings.units)
+        read = extractions if goal is Goal.EXTRACT else sources
+        found, problems = read.read_selected(context, settings.units)
         if not found:
             raise SceneError(" ".join(each.text for each in problems))
         self._use_chosen_backend()

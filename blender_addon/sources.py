@@ -57,6 +57,9 @@ class Source:
         Of the base mesh, to notice that it has changed since.
     warnings
         Sentences for the artist.
+    replaces
+        `session_uid` of objects that were extracted of these before, whose meshes give way to the
+        next one.
     """
 
     name: str
@@ -69,6 +72,7 @@ class Source:
     placement: Placement
     digest: bytes
     warnings: list[str] = field(default_factory=list)
+    replaces: list[int] = field(default_factory=list)
 
 
 def read_selected(context: bpy.types.Context, units: str) -> tuple[list[Source], list[Message]]:
