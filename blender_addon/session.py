@@ -66,9 +66,9 @@ class Session:
         self.waiting: list[tuple[Goal, Work]] = []
         self._messages: list[Message] = []
         self.reports: dict[int, Report] = {}
-        # The fields that were refined, by the name of their fit: it depends on the mesh alone, so
-        # that what is undone in the scene cannot get out of step with it.
-        self.refined: set[str] = set()
+        # The meshes that were refined, by `session_uid`, with the name of the fit: an equal mesh of
+        # another object is not refined, nor is this one once it was changed.
+        self.refined: set[tuple[int, str]] = set()
 
     @property
     def idle(self) -> bool:
@@ -234,9 +234,9 @@ class Session:
                 for index, uid in enumerate(work.source.objects):
                     self.reports[uid] = reports.of_field(work, index, self.reports.get(uid))
                 if click.goal is Goal.REFINE:
-                    self.refined.add(job.fit_key)
+                    self.refined.add((work.source.mesh, job.fit_key))
                 elif click.goal is Goal.FIT:
-                    self.refined.discard(job.fit_key)
+                    self.refined.discard((work.source.mesh, job.fit_key))
                 if click.goal.writes:
                     self._let_wait(click.goal, work)
             elif job.message:
@@ -274,7 +274,8 @@ class Session:
             smooth=settings.smooth_settings() if goal is Goal.SMOOTH else None,
             extract=settings.extract_settings() if goal is Goal.EXTRACT else None,
         )
-        job.refine = goal is Goal.REFINE or (goal.writes and job.fit_key in self.refined)
+        was_refined = (source.mesh, job.fit_key) in self.refined
+        job.refine = goal is Goal.REFINE or (goal.writes and was_refined)
         return job
 
 
