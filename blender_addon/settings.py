@@ -13,6 +13,24 @@ def _recolor(_settings: FairfieldSettings, context: bpy.types.Context) -> None:
     overlay.recolor_scene(context)
 
 
+def _range_changed_hands(settings: FairfieldSettings, context: bpy.types.Context) -> None:
+    """Start from the range that is shown, unless a script has set one meanwhile."""
+    ends = ("range_low", "range_high")
+    if settings.range_is_auto:
+        for end in ends:
+            settings.property_unset(end)
+    elif settings.id_data == context.scene and not any(map(settings.is_property_set, ends)):
+        shown = overlay.shown_range(context)
+        if shown is not None:
+            settings.range_low, settings.range_high = shown
+    overlay.recolor_scene(context)
+
+
+def _units_changed(settings: FairfieldSettings, context: bpy.types.Context) -> None:
+    if settings.id_data == context.scene:
+        manual_scale.convert(settings, context.view_layer.objects.active)
+
+
 def _scale_changed_hands(settings: FairfieldSettings, context: bpy.types.Context) -> None:
     if not settings.scale_is_auto and settings.id_data == context.scene:
         manual_scale.propose(settings, context.view_layer.objects.active)
@@ -100,9 +118,10 @@ class FairfieldSettings(bpy.types.PropertyGroup):
     )
     range_is_auto: bpy.props.BoolProperty(
         name="Automatic Range",
-        description="Spread the colours over what most of the surface has",
+        description="Spread the colours over what most of the surface has. When it is turned off, "
+        "the range starts from the one that the active object shows",
         default=True,
-        update=_recolor,
+        update=_range_changed_hands,
     )
     range_low: bpy.props.FloatProperty(
         name="Low", description="Value of the first colour", default=-1.0, update=_recolor
