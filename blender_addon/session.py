@@ -265,14 +265,15 @@ class Session:
 
     def _job(self, goal: Goal, source: Source, settings: Any) -> Job:
         """What a goal takes: Refine makes the later clicks use the refined field, Fit the plain."""
+        unit = source.placement.unit
         job = Job(
             name=source.name,
             vertices=source.vertices,
             triangles=source.triangles,
             fit=settings.fit_settings(),
             points=source.points,
-            smooth=settings.smooth_settings() if goal is Goal.SMOOTH else None,
-            extract=settings.extract_settings() if goal is Goal.EXTRACT else None,
+            smooth=settings.smooth_settings(unit) if goal is Goal.SMOOTH else None,
+            extract=settings.extract_settings(unit) if goal is Goal.EXTRACT else None,
         )
         was_refined = (source.mesh, job.fit_key) in self.refined
         job.refine = goal is Goal.REFINE or (goal.writes and was_refined)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from math import isclose
 from typing import Any
 
 import bpy
@@ -11,7 +12,7 @@ import numpy as np
 
 from .attributes import vertices_of
 from .messages import Message
-from .units import Placement
+from .units import EVEN, Placement
 
 # Modifiers that leave every vertex where it is.
 _HARMLESS_MODIFIERS = {
@@ -240,9 +241,7 @@ def _read(blender_object: bpy.types.Object, depsgraph: bpy.types.Depsgraph, unit
             f"{name}: the mesh has vertices but no faces; add faces, for instance with "
             "Mesh > Convex Hull or Edge > New Face."
         )
-    placement = Placement.local()
-    if units == "world":
-        placement = Placement.in_world(blender_object.matrix_world)
+    placement = Placement.in_units(units, blender_object.matrix_world)
     if placement.singular:
         raise SceneError(
             f"{name}: the object's scale is zero along an axis, so it has no volume in world "
@@ -293,7 +292,8 @@ def _joined(source: Source, others: list[Source]) -> bool:
     for other in others:
         if other.mesh != source.mesh:
             continue
-        if np.array_equal(other.vertices, source.vertices, equal_nan=True):
+        is_as_large = isclose(other.placement.unit, source.placement.unit, rel_tol=EVEN)
+        if is_as_large and np.array_equal(other.vertices, source.vertices, equal_nan=True):
             other.objects.extend(source.objects)
             other.modifiers.extend(source.modifiers)
             return True

@@ -250,6 +250,39 @@ def test_refine_says_that_nothing_was_gained(sphere, told, monkeypatch):
     assert "noise of normals" not in told()
 
 
+def test_the_report_says_where_refine_is_not_kept(sphere, scene, told):
+    """Before it happens; see `test_other_units_keep_the_field_and_its_refinement`."""
+    said = "fitted anew, without Refine"
+    ball = sphere()
+    ball.scale = (2, 2, 2)
+    bpy.context.view_layer.update()
+    bpy.ops.fairfield.fit()
+    scene.fairfield.preset = "standard"
+    assert said not in told()  # nothing is lost
+    scene.fairfield.preset = "draft"
+    bpy.ops.fairfield.refine()
+    assert said not in told()
+    scene.fairfield.units = "world"
+    assert said not in told()
+    ball.scale = (2, 1, 1)
+    assert said in told()
+    scene.fairfield.units = "local"
+    assert said not in told()
+    scene.fairfield.preset = "standard"
+    assert said in told()
+
+
+def test_a_manual_scale_names_its_unit(sphere, scene, drawn):
+    sphere()
+    scene.fairfield.scale_is_auto = False
+    assert ["Scale (unit)"] in drawn("MainPanel")
+    scene.fairfield.units = "world"
+    assert ["Scale (m)"] in drawn("MainPanel")
+    scene.unit_settings.system = "NONE"
+    assert ["Scale (unit)"] in drawn("MainPanel")
+    scene.unit_settings.system = "METRIC"
+
+
 def test_modifiers_are_told_of_once(sphere, told):
     ball, other = sphere(), sphere(radius=1.2)
     for each in (ball, other):
