@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import bpy
 import numpy as np
 
-from .quantities import COLOR, DIRECTIONS, SCALARS, SMOOTH_NORMAL
+from .quantities import COLOR, DIRECTIONS, QUANTITIES, SMOOTH_NORMAL
 from .units import Placement
 
 # Written beside the attributes, so that a legend can name the unit in later sessions too.
@@ -38,23 +38,23 @@ def write_quantities(
 ) -> None:
     """Write what the backend sent for each vertex.
 
-    Scalars stay in fitted units; directions are brought to the object's local axes.
+    Scalars are brought to the placement's units, and directions to the object's local axes.
 
     Parameters
     ----------
     arrays
         By attribute name, each with one row per vertex; names that are missing are left out.
     """
-    for name in SCALARS:
+    for name, quantity in QUANTITIES.items():
         if name in arrays:
-            write(mesh, name, "FLOAT", arrays[name])
+            write(mesh, name, "FLOAT", arrays[name] * placement.unit**quantity.length_power)
     if SMOOTH_NORMAL in arrays:
         write(mesh, SMOOTH_NORMAL, "FLOAT_VECTOR", placement.normals_back(arrays[SMOOTH_NORMAL]))
     tangent = DIRECTIONS[1]
     if tangent in arrays:
         write(mesh, tangent, "FLOAT_VECTOR", placement.tangents_back(arrays[tangent]))
     mesh[UNITS_KEY] = placement.units
-    mesh[HALF_SIZE_KEY] = _half_size(placement.place(vertices_of(mesh)))
+    mesh[HALF_SIZE_KEY] = _half_size(placement.place(vertices_of(mesh))) * placement.unit
 
 
 def vertices_of(mesh: bpy.types.Mesh) -> np.ndarray:

@@ -61,12 +61,16 @@ def _draw() -> None:
         return
     quantity = QUANTITIES[shown["quantity"]]
     unit = length_unit(context.scene, mesh.get(attributes.UNITS_KEY, "local"))
-    _draw_legend(context, quantity, shown["low"], shown["high"], unit)
+    text = unit_text(quantity, unit)
+    # The name, since each object has a range of its own.
+    title = [f"{quantity.label} ({text})" if text else quantity.label, blender_object.name]
+    _draw_legend(context, quantity, shown["low"], shown["high"], title)
 
 
 def _draw_legend(
-    context: bpy.types.Context, quantity: Quantity, low: float, high: float, unit: str
+    context: bpy.types.Context, quantity: Quantity, low: float, high: float, title: list[str]
 ) -> None:
+    """Draw the bar, and above it the lines of the title from below upwards."""
     scale = context.preferences.system.ui_scale
     left, bottom = _corner(context, scale)
     width, height = BAR_WIDTH * scale, BAR_HEIGHT * scale
@@ -85,9 +89,8 @@ def _draw_legend(
             bottom + part * height - 0.35 * FONT_SIZE * scale,
             scale,
         )
-    text = unit_text(quantity, unit)
-    title = f"{quantity.label} ({text})" if text else quantity.label
-    _draw_text(title, left, bottom + height + 0.9 * FONT_SIZE * scale, scale)
+    for number, line in enumerate(title):
+        _draw_text(line, left, bottom + height + (0.9 + 1.4 * number) * FONT_SIZE * scale, scale)
 
 
 def _corner(context: bpy.types.Context, scale: float) -> tuple[float, float]:

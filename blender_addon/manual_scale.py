@@ -1,4 +1,4 @@
-"""The scale that a switch from automatic to manual starts from."""
+"""The manual scale: what it starts from, and what it becomes in other units."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import numpy as np
 
 from . import mesh_changes, session
 from .reports import FitReport
-from .units import Placement
 
 SHARE = 0.05
 """Of the half-extent of a mesh that was not smoothed yet. The automatic rule's medians are 0.02
@@ -36,9 +35,28 @@ def propose(settings: bpy.types.PropertyGroup, blender_object: bpy.types.Object 
         settings.proposed_scale = settings.scale
 
 
+def convert(settings: bpy.types.PropertyGroup, blender_object: bpy.types.Object | None) -> None:
+    """Keep the scale as large as it is on an object when other units were chosen.
+
+    Under uneven scale, as large in relation to the object's size.
+    """
+    before, settings.scale_units = settings.scale_units, settings.units
+    if before == settings.units or not settings.is_property_set("scale"):
+        return
+    if blender_object is None or blender_object.type != "MESH":
+        return
+    sizes = {units: _half_extent(blender_object, units) for units in (before, settings.units)}
+    if not all(size > 0 for size in sizes.values()):
+        return
+    was_proposed = settings.scale == settings.proposed_scale
+    settings.scale *= sizes[settings.units] / sizes[before]
+    if was_proposed:
+        settings.proposed_scale = settings.scale
+
+
 def _half_extent(blender_object: bpy.types.Object, units: str) -> float:
     """Half the longest side of an object's box, in local or world units."""
     sides = np.ptp(np.array(blender_object.bound_box), axis=0)
     if units == "world":
-        sides *= np.linalg.norm(Placement.in_world(blender_object.matrix_world).matrix, axis=0)
+        sides *= np.linalg.norm(np.array(blender_object.matrix_world)[:3, :3], axis=0)
     return float(sides.max()) / 2

@@ -50,6 +50,16 @@ def color_mesh(mesh: bpy.types.Mesh, scene: bpy.types.Scene) -> bool:
     return True
 
 
+def shown_range(context: bpy.types.Context) -> tuple[float, float] | None:
+    """Return the ends of the colours of the active object, or of another one; None without any."""
+    active = context.view_layer.objects.active
+    for each in [active, *context.scene.objects]:
+        shown = each.data.get(SHOWN_KEY) if each is not None and each.type == "MESH" else None
+        if shown is not None and shown["quantity"] == context.scene.fairfield.quantity:
+            return shown["low"], shown["high"]
+    return None
+
+
 def recolor_scene(context: bpy.types.Context) -> None:
     """Colour every mesh of the scene that was measured, by the present settings."""
     meshes = {each.data.session_uid: each.data for each in context.scene.objects if _takes(each)}

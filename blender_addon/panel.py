@@ -13,8 +13,10 @@ from . import launch, legend, mesh_changes, overlay, preferences, session, sourc
 from .client.backend import BackendState
 from .client.environment import BackendKind, BackendUnavailable, EnvironmentState
 from .client.installation import InstallationState
+from .reports import FitReport
 from .sentences import draw_sentence
 from .session import Session
+from .units import Placement
 
 
 class _SidebarPanel:
@@ -44,7 +46,11 @@ class MainPanel(_SidebarPanel, bpy.types.Panel):
         column.operator("fairfield.fit", icon="MESH_ICOSPHERE")
         column.operator("fairfield.refine", icon="BRUSH_DATA")
         _setting(column, settings, "scale_is_auto")
-        _setting(column, settings, "smoothness" if settings.scale_is_auto else "scale")
+        if settings.scale_is_auto:
+            _setting(column, settings, "smoothness")
+        else:
+            unit = legend.length_unit(context.scene, settings.units)
+            _setting(column, settings, "scale", f"Scale ({unit})")
         column.operator("fairfield.smooth", icon="MOD_SMOOTH")
         _setting(column, settings, "resolution")
         _setting(column, settings, "smooth_surface")
@@ -121,11 +127,16 @@ class ReportPanel(_SidebarPanel, bpy.types.Panel):
 CLASSES = (MainPanel, OverlayPanel, ExportPanel, ReportPanel)
 
 
-def _setting(layout: bpy.types.UILayout, settings: bpy.types.PropertyGroup, name: str) -> None:
+def _setting(
+    layout: bpy.types.UILayout,
+    settings: bpy.types.PropertyGroup,
+    name: str,
+    label: str | None = None,
+) -> None:
     row = layout.row()
     row.use_property_split = True
     row.use_property_decorate = False
-    row.prop(settings, name)
+    row.prop(settings, name, text=label)
 
 
 def _draw_status(layout: bpy.types.UILayout, active: Session) -> None:
@@ -155,8 +166,8 @@ def _status(active: Session, environment: _Environment) -> tuple[str, str]:
     backend = active.queue.backend
     if active.queue.problem or environment.problem:
         return "Backend: failed, see Report", "ERROR"
-    if active.messages or environment.installation_error:
-        return "See Report", "INFO"
+    if environment.installation_error or active.brief:
+        return active.brief or "See Report", "INFO"
     if active.waiting:
         return "Waiting for Object Mode", "INFO"
     if backend is None or backend.state is BackendState.ENDED:
@@ -238,6 +249,15 @@ def _draw_report(
         box.label(text=line)
     for warning in report.warnings:
         draw_sentence(box, context, warning, "ERROR")
+    if isinstance(report, FitReport) and report.refined:
+        settings = context.scene.fairfield
+        placement = Placement.in_units(settings.units, blender_object.matrix_world)
+        if settings.preset != report.preset or not placement.fits_like(report.placement):
+            text = (
+                f"In the present Quality and Units {name} will be fitted anew, without Refine; "
+                "click Refine to have it there too."
+            )
+            draw_sentence(box, context, text, "INFO")
     if blender_object.mode == "EDIT":
         text = f"What was edited since it was {report.done} counts when you leave Edit Mode."
         draw_sentence(box, context, text, "INFO")

@@ -30,7 +30,7 @@ class Report:
     modifiers
         Of what changes it; see `sources.modifiers_digest`.
     placement
-        From local to the coordinates that lengths are told in.
+        From local to fitted coordinates, and what lengths are told in.
     seconds
         What it took.
     warnings
@@ -59,8 +59,10 @@ class FitReport(Report):
     ----------
     field_key
         The name of the field.
+    preset
+        The quality that it was fitted with.
     error
-        The near-surface error in fitted units.
+        The near-surface error, a length.
     relative_error
         The same as a part of the object's half-extent.
     noise
@@ -72,11 +74,12 @@ class FitReport(Report):
     from_mesh
         After Smooth: share of the vertices at which the mesh itself was the better source.
     scale
-        After Smooth at automatic scale: the median scale, in fitted units. None where most of it is
-        the mesh's own, whose neighbourhoods are far smaller than what smooths a field.
+        After Smooth at automatic scale: the median scale. None where most of it is the mesh's own,
+        whose neighbourhoods are far smaller than what smooths a field.
     """
 
     field_key: str
+    preset: str
     error: float
     relative_error: float
     noise: float
@@ -87,6 +90,11 @@ class FitReport(Report):
     scale: float | None = None
 
     done = "fitted"
+
+    @property
+    def refined(self) -> bool:
+        """Whether the field is one that Refine was at."""
+        return self.nothing_gained or self.noise_before is not None
 
     def lines(self, name: str, length_unit: str) -> list[str]:
         """How the fit went, and what Refine and Smooth found."""
@@ -119,7 +127,7 @@ class ExtractReport(Report):
     resolution
         The number of cells along a side of the cube around the source.
     cell
-        The side of a cell in fitted units; None from a backend that does not tell.
+        The side of a cell; None from a backend that does not tell.
     smoothed
         Whether the surface is that of the smoothed field.
     """
@@ -164,7 +172,8 @@ def of_field(work: Work, index: int, before: Report | None) -> FitReport:
         seconds=sum(float(each) for each in job.report["seconds"].values()),
         warnings=[str(each) for each in job.report["warnings"]],
         field_key=job.key,
-        error=relative_error * float(job.report["half_extent"]),
+        preset=job.fit.preset,
+        error=relative_error * float(job.report["half_extent"]) * source.placement.unit,
         relative_error=relative_error,
         noise=float(job.report["noise"]),
         noise_before=tuning.get("normal_error_before"),
@@ -172,13 +181,17 @@ def of_field(work: Work, index: int, before: Report | None) -> FitReport:
         nothing_gained=bool(tuning.get("unchanged")),
     )
     if isinstance(before, FitReport) and before.field_key == report.field_key:
-        report = replace(report, from_mesh=before.from_mesh, scale=before.scale)
+        scale = before.scale
+        if scale is not None:  # the same field may have been asked for in other units
+            scale *= report.placement.unit / before.placement.unit
+        report = replace(report, from_mesh=before.from_mesh, scale=scale)
     if job.smoothed is not None:
         own = job.smoothed.result.get("from_mesh", 0)
         from_mesh = own / max(1, len(source.points))
         report = replace(report, from_mesh=from_mesh)
         if job.smooth is not None and job.smooth.scale == SCALE_AUTO and from_mesh <= 0.5:
-            report = replace(report, scale=answers.median_scale(job.smoothed.result))
+            scale = answers.median_scale(job.smoothed.result)
+            report = replace(report, scale=scale and scale * source.placement.unit)
     return report
 
 
@@ -201,6 +214,6 @@ def of_surface(work: Work, digest: bytes, modifiers: bytes) -> ExtractReport:
         seconds=extracted.seconds,
         triangles=len(extracted.arrays["triangles"]),
         resolution=settings.resolution,
-        cell=None if cell is None else float(cell),
+        cell=None if cell is None else float(cell) * work.source.placement.unit,
         smoothed=settings.scale is not None,
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import bpy
 import numpy as np
 
-from . import attributes, overlay, sources
+from . import attributes, extractions, overlay, sources
 from .client.jobs import Job
 from .sources import SceneError, Source
 
@@ -49,7 +49,9 @@ def write_smoothed(work: Work, scene: bpy.types.Scene) -> None:
 
 
 def add_extracted(work: Work, context: bpy.types.Context) -> list[bpy.types.Object]:
-    """Add the extracted mesh beside each object that it serves; return the new objects.
+    """Add the extracted mesh beside each object that it serves; return the objects that have it.
+
+    What was extracted of an object before, and is still as it was, takes the mesh instead.
 
     Raises
     ------
@@ -70,11 +72,22 @@ def add_extracted(work: Work, context: bpy.types.Context) -> list[bpy.types.Obje
         placement.bring_back(extracted.arrays["vertices"]),
         placement.orient(extracted.arrays["triangles"]),
     )
-    for material in originals[0].data.materials:
+    found = (sources.find_object(uid) for uid in source.replaces)
+    earlier = [each for each in found if each is not None and extractions.is_untouched(each)]
+    for material in (earlier or originals)[0].data.materials:
         mesh.materials.append(material)
     attributes.write_quantities(mesh, extracted.arrays, placement)
     overlay.color_mesh(mesh, context.scene)
-    added = [_place_beside(original, mesh, context) for original in originals]
+    digest = sources.mesh_digest(mesh)
+    added = []
+    for original in originals:
+        own = [each for each in earlier if extractions.origin_of(each) == original]
+        for each in own:
+            _exchange_mesh(each, mesh)
+        made = own or [_place_beside(original, mesh, context)]
+        for each in made:
+            extractions.mark(each, original, digest)
+        added += made
     if context.scene.fairfield.hide_source:
         for original in originals:
             if original.name in context.view_layer.objects:
@@ -128,6 +141,16 @@ def _refuse_other_sizes(source: Source, users: list[bpy.types.Object], button: s
             f"{source.name}: the object was scaled meanwhile, so nothing is written; click "
             f"{button} again."
         )
+
+
+def _exchange_mesh(owner: bpy.types.Object, mesh: bpy.types.Mesh) -> None:
+    """Give an object another mesh, which takes the name of the former if nobody else has that."""
+    former = owner.data
+    owner.data = mesh
+    if not former.users:
+        name = former.name
+        bpy.data.meshes.remove(former)
+        mesh.name = name
 
 
 def _place_beside(

@@ -8,15 +8,17 @@ by their `session_uid`.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
 import bpy
 
-from . import launch, overlay, reports, results, sources
+from . import extractions, launch, overlay, reports, results, sources
 from .client.installation import Installation
 from .client.jobs import Job, JobQueue, JobState
+from .messages import Message, each_once, present_objects, still_true
 from .reports import Report
 from .results import Work
 from .sources import SceneError, Source
@@ -45,7 +47,7 @@ class Click:
 
     goal: Goal
     work: list[Work]
-    problems: list[str] = field(default_factory=list)
+    problems: list[Message] = field(default_factory=list)
     succeeded: bool = False
 
     @property
@@ -62,11 +64,11 @@ class Session:
         self.installation: Installation | None = None
         self.click: Click | None = None
         self.waiting: list[tuple[Goal, Work]] = []
-        self.messages: list[str] = []
+        self._messages: list[Message] = []
         self.reports: dict[int, Report] = {}
-        # The fields that were refined, by the name of their fit: it depends on the mesh alone, so
-        # that what is undone in the scene cannot get out of step with it.
-        self.refined: set[str] = set()
+        # The meshes that were refined, by `session_uid`, with the name of the fit: an equal mesh of
+        # another object is not refined, nor is this one once it was changed.
+        self.refined: set[tuple[int, str]] = set()
 
     @property
     def idle(self) -> bool:
@@ -74,6 +76,21 @@ class Session:
         return (
             self.queue.settled and not self.installing and not self.waiting and self.click is None
         )
+
+    @property
+    def messages(self) -> list[str]:
+        """What there is to say of the last click and its results, without what is gone."""
+        return [each.text for each in still_true(self._messages)]
+
+    @property
+    def brief(self) -> str:
+        """The same in a word or two; empty if there is nothing to say."""
+        messages = still_true(self._messages)
+        return messages[-1].brief if messages else ""
+
+    def tell(self, messages: Iterable[Message]) -> None:
+        """Say this in place of what was said before."""
+        self._messages = list(messages)
 
     @property
     def installing(self) -> bool:
@@ -93,13 +110,14 @@ class Session:
         if self.queue.busy or self.click is not None:
             raise SceneError("Fairfield is still working; wait for it or click Cancel first.")
         settings = context.scene.fairfield
-        found, problems = sources.read_selected(context, settings.units)
+        read = extractions if goal is Goal.EXTRACT else sources
+        found, problems = read.read_selected(context, settings.units)
         if not found:
-            raise SceneError(" ".join(problems))
+            raise SceneError(" ".join(each.text for each in problems))
         self._use_chosen_backend()
         work = [Work(source, self._job(goal, source, settings)) for source in found]
         self.click = Click(goal, work, problems)
-        self.messages = []
+        self.tell([])
         self.queue.add([each.job for each in work])
         return self.click
 
@@ -170,7 +188,7 @@ class Session:
                     results.write_smoothed(work, context.scene)
                     smoothed = True
             except SceneError as problem:
-                self.messages.append(str(problem))
+                self._messages.append(_about(work, str(problem)))
         if added:
             results.select_only(added, context)
         if smoothed:
@@ -188,7 +206,7 @@ class Session:
         self.waiting.clear()
         self.reports.clear()
         self.refined.clear()
-        self.messages = []
+        self.tell([])
 
     def close(self) -> None:
         """End the processes of the session."""
@@ -211,19 +229,21 @@ class Session:
             job = work.job
             if job.state is JobState.DONE:
                 click.succeeded = True
-                messages += work.source.warnings
-                messages += _unanswered(work)
+                texts = [*work.source.warnings, *_unanswered(work)]
+                messages += [_about(work, text) for text in texts]
                 for index, uid in enumerate(work.source.objects):
                     self.reports[uid] = reports.of_field(work, index, self.reports.get(uid))
                 if click.goal is Goal.REFINE:
-                    self.refined.add(job.fit_key)
+                    self.refined.add((work.source.mesh, job.fit_key))
                 elif click.goal is Goal.FIT:
-                    self.refined.discard(job.fit_key)
+                    self.refined.discard((work.source.mesh, job.fit_key))
                 if click.goal.writes:
                     self._let_wait(click.goal, work)
-            elif job.message and job.message not in messages:
-                messages.append(job.message)
-        self.messages = messages
+            elif job.message:
+                messages.append(_about(work, job.message))
+        if any(work.job.state is JobState.CANCELLED for work in click.work):
+            messages.append(_cancelled(click, more=bool(messages)))
+        self.tell(each_once(messages))
 
     def _keep_surface_report(self, work: Work, made: list[bpy.types.Object]) -> None:
         digest = sources.mesh_digest(made[0].data)  # they share it
@@ -245,16 +265,18 @@ class Session:
 
     def _job(self, goal: Goal, source: Source, settings: Any) -> Job:
         """What a goal takes: Refine makes the later clicks use the refined field, Fit the plain."""
+        unit = source.placement.unit
         job = Job(
             name=source.name,
             vertices=source.vertices,
             triangles=source.triangles,
             fit=settings.fit_settings(),
             points=source.points,
-            smooth=settings.smooth_settings() if goal is Goal.SMOOTH else None,
-            extract=settings.extract_settings() if goal is Goal.EXTRACT else None,
+            smooth=settings.smooth_settings(unit) if goal is Goal.SMOOTH else None,
+            extract=settings.extract_settings(unit) if goal is Goal.EXTRACT else None,
         )
-        job.refine = goal is Goal.REFINE or (goal.writes and job.fit_key in self.refined)
+        was_refined = (source.mesh, job.fit_key) in self.refined
+        job.refine = goal is Goal.REFINE or (goal.writes and was_refined)
         return job
 
 
@@ -279,6 +301,29 @@ def close_session() -> None:
     if _session is not None:
         _session.close()
         _session = None
+
+
+def _about(work: Work, text: str) -> Message:
+    """A message about the objects of a source that are there; of no object if none is."""
+    return Message(text, tuple(present_objects().intersection(work.source.objects)))
+
+
+def _cancelled(click: Click, more: bool) -> Message:
+    """What is said when a click was cancelled: which of several objects were done before.
+
+    Parameters
+    ----------
+    more
+        Whether there is more to say.
+    """
+    done = [work.source.name for work in click.work if work.job.state is JobState.DONE]
+    count = len(click.work)
+    text = "Cancelled."
+    if done:
+        text = f"Cancelled. Done before: {', '.join(done)}, {len(done)} of {count} objects."
+    elif count > 1:
+        text = f"Cancelled. None of the {count} objects was done."
+    return Message(text, brief="Cancelled, see Report" if more or count > 1 else "Cancelled")
 
 
 def _unanswered(work: Work) -> list[str]:

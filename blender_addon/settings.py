@@ -13,6 +13,24 @@ def _recolor(_settings: FairfieldSettings, context: bpy.types.Context) -> None:
     overlay.recolor_scene(context)
 
 
+def _range_changed_hands(settings: FairfieldSettings, context: bpy.types.Context) -> None:
+    """Start from the range that is shown, unless a script has set one meanwhile."""
+    ends = ("range_low", "range_high")
+    if settings.range_is_auto:
+        for end in ends:
+            settings.property_unset(end)
+    elif settings.id_data == context.scene and not any(map(settings.is_property_set, ends)):
+        shown = overlay.shown_range(context)
+        if shown is not None:
+            settings.range_low, settings.range_high = shown
+    overlay.recolor_scene(context)
+
+
+def _units_changed(settings: FairfieldSettings, context: bpy.types.Context) -> None:
+    if settings.id_data == context.scene:
+        manual_scale.convert(settings, context.view_layer.objects.active)
+
+
 def _scale_changed_hands(settings: FairfieldSettings, context: bpy.types.Context) -> None:
     if not settings.scale_is_auto and settings.id_data == context.scene:
         manual_scale.propose(settings, context.view_layer.objects.active)
@@ -39,6 +57,7 @@ class FairfieldSettings(bpy.types.PropertyGroup):
             ("world", "World", "The scene's units, with the object's scale applied"),
         ),
         default="local",
+        update=_units_changed,
     )
     scale_is_auto: bpy.props.BoolProperty(
         name="Automatic Scale",
@@ -61,17 +80,18 @@ class FairfieldSettings(bpy.types.PropertyGroup):
     )
     scale: bpy.props.FloatProperty(
         name="Scale",
-        description="Size of the neighbourhood that is smoothed over; larger is smoother",
+        description="Size of the neighbourhood that is smoothed over; larger is smoother. A length "
+        "in the Units chosen above: the object's own, before its scale, or the scene's",
         default=0.02,
         min=1e-6,
         soft_max=1.0,
         precision=4,
         step=0.1,
-        subtype="DISTANCE",
-        unit="LENGTH",
     )
     # What the scale was last set to for the artist; whatever else it is, somebody chose.
     proposed_scale: bpy.props.FloatProperty(options={"HIDDEN"})
+    # The units that the scale is in, to notice that others were chosen.
+    scale_units: bpy.props.StringProperty(default="local", options={"HIDDEN"})
     resolution: bpy.props.IntProperty(
         name="Resolution",
         description="Cells along a side of the cube around the mesh, which is a ninth wider than "
@@ -100,9 +120,10 @@ class FairfieldSettings(bpy.types.PropertyGroup):
     )
     range_is_auto: bpy.props.BoolProperty(
         name="Automatic Range",
-        description="Spread the colours over what most of the surface has",
+        description="Spread the colours over what most of the surface has. When it is turned off, "
+        "the range starts from the one that the active object shows",
         default=True,
-        update=_recolor,
+        update=_range_changed_hands,
     )
     range_low: bpy.props.FloatProperty(
         name="Low", description="Value of the first colour", default=-1.0, update=_recolor
@@ -111,10 +132,9 @@ class FairfieldSettings(bpy.types.PropertyGroup):
         name="High", description="Value of the last colour", default=1.0, update=_recolor
     )
 
-    @property
-    def wire_scale(self) -> Scale:
-        """The scale as the backend takes it."""
-        return SCALE_AUTO if self.scale_is_auto else self.scale
+    def wire_scale(self, unit: float) -> Scale:
+        """The scale as the backend takes it, in fitted coordinates, one of which is `unit`."""
+        return SCALE_AUTO if self.scale_is_auto else self.scale / unit
 
     @property
     def wire_scale_factor(self) -> float:
@@ -125,15 +145,15 @@ class FairfieldSettings(bpy.types.PropertyGroup):
         """The settings that decide a field."""
         return FitSettings(preset=self.preset)
 
-    def smooth_settings(self) -> SmoothSettings:
-        """The settings of Smooth."""
-        return SmoothSettings(scale=self.wire_scale, scale_factor=self.wire_scale_factor)
+    def smooth_settings(self, unit: float) -> SmoothSettings:
+        """The settings of Smooth; see `wire_scale`."""
+        return SmoothSettings(scale=self.wire_scale(unit), scale_factor=self.wire_scale_factor)
 
-    def extract_settings(self) -> ExtractSettings:
-        """The settings of Extract."""
+    def extract_settings(self, unit: float) -> ExtractSettings:
+        """The settings of Extract; see `wire_scale`."""
         return ExtractSettings(
             resolution=self.resolution,
-            scale=self.wire_scale if self.smooth_surface else None,
+            scale=self.wire_scale(unit) if self.smooth_surface else None,
             scale_factor=self.wire_scale_factor,
         )
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from math import isclose
 from typing import Any
 
 import bpy
 import numpy as np
 
 from .attributes import vertices_of
-from .units import Placement
+from .messages import Message
+from .units import EVEN, Placement
 
 # Modifiers that leave every vertex where it is.
 _HARMLESS_MODIFIERS = {
@@ -56,6 +58,9 @@ class Source:
         Of the base mesh, to notice that it has changed since.
     warnings
         Sentences for the artist.
+    replaces
+        `session_uid` of objects that were extracted of these before, whose meshes give way to the
+        next one.
     """
 
     name: str
@@ -68,9 +73,10 @@ class Source:
     placement: Placement
     digest: bytes
     warnings: list[str] = field(default_factory=list)
+    replaces: list[int] = field(default_factory=list)
 
 
-def read_selected(context: bpy.types.Context, units: str) -> tuple[list[Source], list[str]]:
+def read_selected(context: bpy.types.Context, units: str) -> tuple[list[Source], list[Message]]:
     """Read every selected mesh; return the sources and a sentence for each that has none.
 
     Parameters
@@ -83,16 +89,23 @@ def read_selected(context: bpy.types.Context, units: str) -> tuple[list[Source],
     SceneError
         If no mesh is selected.
     """
+    return read(context, selected_meshes(context), units)
+
+
+def read(
+    context: bpy.types.Context, objects: list[bpy.types.Object], units: str
+) -> tuple[list[Source], list[Message]]:
+    """Read mesh objects; return the sources and a sentence for each object that has none."""
     sources: list[Source] = []
-    problems: list[str] = []
+    problems: list[Message] = []
     depsgraph = context.evaluated_depsgraph_get()
-    for blender_object in selected_meshes(context):
+    for blender_object in objects:
         try:
             source = _read(blender_object, depsgraph, units)
             if not _joined(source, sources):
                 sources.append(source)
         except SceneError as problem:
-            problems.append(str(problem))
+            problems.append(Message(str(problem), (blender_object.session_uid,)))
     return sources, problems
 
 
@@ -228,9 +241,7 @@ def _read(blender_object: bpy.types.Object, depsgraph: bpy.types.Depsgraph, unit
             f"{name}: the mesh has vertices but no faces; add faces, for instance with "
             "Mesh > Convex Hull or Edge > New Face."
         )
-    placement = Placement.local()
-    if units == "world":
-        placement = Placement.in_world(blender_object.matrix_world)
+    placement = Placement.in_units(units, blender_object.matrix_world)
     if placement.singular:
         raise SceneError(
             f"{name}: the object's scale is zero along an axis, so it has no volume in world "
@@ -281,7 +292,8 @@ def _joined(source: Source, others: list[Source]) -> bool:
     for other in others:
         if other.mesh != source.mesh:
             continue
-        if np.array_equal(other.vertices, source.vertices, equal_nan=True):
+        is_as_large = isclose(other.placement.unit, source.placement.unit, rel_tol=EVEN)
+        if is_as_large and np.array_equal(other.vertices, source.vertices, equal_nan=True):
             other.objects.extend(source.objects)
             other.modifiers.extend(source.modifiers)
             return True

@@ -13,6 +13,7 @@ import traceback
 import bpy
 
 from . import session
+from .messages import Message
 from .session import Goal
 
 WORKING_SECONDS = 0.03
@@ -22,6 +23,7 @@ WAITING_SECONDS = 0.3
 IDLE_SECONDS = 2.0
 REDRAW_SECONDS = 0.2
 
+_OWN_ERROR = "Fairfield stopped because of an error of its own; the system console has the details."
 _APPLY = {Goal.SMOOTH: "apply_smooth", Goal.EXTRACT: "apply_extract"}
 
 _drawn: tuple[object, ...] = ()
@@ -54,9 +56,7 @@ def _tick() -> float | None:
         # An exception would silently end the timer and leave a session that is busy for ever.
         traceback.print_exc()
         active.forget_scene()
-        active.messages = [
-            "Fairfield stopped because of an error of its own; the system console has the details."
-        ]
+        active.tell([Message(_OWN_ERROR)])
     _redraw(active)
     if active.idle:
         return None if active.queue.backend is None else IDLE_SECONDS

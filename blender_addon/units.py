@@ -1,8 +1,10 @@
 """Local and world units: the one place that converts between them. Only numpy.
 
-World units mean that the mesh is fitted as it stands in the scene, turned and scaled but not moved,
-since no quantity depends on where it stands and small numbers stay exact. Under uneven scale this
-is the only right way: curvature is then no multiple of its local value.
+Where an object's scale is the same in all directions, the mesh is fitted in its own coordinates and
+numbers are multiplied afterwards, so that one field serves both units. Under uneven scale curvature
+is no multiple of its local value: in world units the mesh is then fitted as it stands in the scene,
+turned and scaled but not moved, since no quantity depends on where it stands and small numbers stay
+exact.
 """
 
 from __future__ import annotations
@@ -27,11 +29,14 @@ class Placement:
     matrix
         (3, 3) float64, column vectors: fitted = matrix @ local.
     units
-        What lengths in fitted coordinates are: "local" or "world".
+        What lengths are told in: "local" or "world".
+    unit
+        What one of fitted coordinates is in these.
     """
 
     matrix: np.ndarray
     units: str = "local"
+    unit: float = 1.0
 
     @classmethod
     def local(cls) -> Placement:
@@ -41,16 +46,26 @@ class Placement:
     @classmethod
     def in_world(cls, matrix_world: Sequence[Sequence[float]]) -> Placement:
         """The placement for results in world units, of an object with this (4, 4) matrix."""
-        return cls(np.array(matrix_world, np.float64)[:3, :3], "world")
+        placement = cls(np.array(matrix_world, np.float64)[:3, :3], "world")
+        stretch = placement.stretch
+        return cls(np.eye(3), "world", stretch) if stretch > 0 else placement
+
+    @classmethod
+    def in_units(cls, units: str, matrix_world: Sequence[Sequence[float]]) -> Placement:
+        """The placement for results in "local" or "world" units."""
+        return cls.in_world(matrix_world) if units == "world" else cls.local()
+
+    def fits_like(self, other: Placement) -> bool:
+        """Whether a mesh has the same fitted coordinates, and so the same field."""
+        return np.array_equal(self.matrix, other.matrix)
 
     def is_as_large(self, matrix_world: Sequence[Sequence[float]]) -> bool:
         """Whether results are right on an object with this (4, 4) matrix: turned, or mirrored."""
         if self.units == "local":
             return True
-        now = Placement.in_world(matrix_world).matrix
-        squares = self.matrix.T @ self.matrix
+        now, squares = Placement.in_world(matrix_world)._squares, self._squares
         lengths = np.sqrt(np.diagonal(squares))
-        return bool((np.abs(now.T @ now - squares) <= EVEN * np.outer(lengths, lengths)).all())
+        return bool((np.abs(now - squares) <= EVEN * np.outer(lengths, lengths)).all())
 
     @property
     def is_local(self) -> bool:
@@ -68,6 +83,11 @@ class Placement:
         """What lengths are multiplied with; NaN where that depends on the direction."""
         most, _, least = stretches = self._stretches()
         return float(stretches.mean()) if least >= (1 - EVEN) * most else float("nan")
+
+    @property
+    def _squares(self) -> np.ndarray:
+        """(3, 3) products of what the local axes become, which turning leaves as they are."""
+        return self.unit**2 * self.matrix.T @ self.matrix
 
     def _stretches(self) -> np.ndarray:
         """(3,) by how much lengths grow along three axes, the most first; NaN for no matrix."""

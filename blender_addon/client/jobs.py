@@ -164,7 +164,7 @@ class Job:
 
 @dataclass(frozen=True)
 class QueueProgress:
-    """How far all jobs together have come: `fraction` in 0..1, and one line of text."""
+    """How far all jobs together have come, and how long they will take; one line of text."""
 
     fraction: float
     text: str
@@ -219,6 +219,8 @@ class JobQueue:
         self._flight: _InFlight | None = None
         self._reports: OrderedDict[str, dict[str, Any]] = OrderedDict()
         self._added = 0
+        self._first_sent_at = 0.0
+        self._weight_done = 0.0
         self._ended: list[Job] = []
         self._retried = False
         self._crashes = 0
@@ -243,6 +245,7 @@ class JobQueue:
         """Put jobs at the end of the queue."""
         if not self.busy:
             self._added = 0
+            self._weight_done = 0.0
             self._crashes = 0
             self._start_not_before = 0.0
         self._waiting.extend(jobs)
@@ -306,8 +309,27 @@ class JobQueue:
         quiet = self.backend.quiet_seconds if self.backend is not None else 0.0
         if quiet:
             text += f" (no sign of life for {quiet:.0f} s)"
-        left = flight.progress.seconds_left if flight.progress else None
-        return QueueProgress((before + of_job) / self._added, text, left)
+        fraction = (before + of_job) / self._added
+        return QueueProgress(fraction, text, self._seconds_left(job, flight))
+
+    def _seconds_left(self, job: Job, flight: _InFlight) -> float | None:
+        """What is left of the present step, and of all that follow at the pace until then."""
+        of_step = flight.progress.seconds_left if flight.progress else None
+        if of_step is None:
+            return None
+        worked = time.monotonic() - self._first_sent_at + of_step
+        pace = worked / (self._weight_done + _WEIGHTS[flight.step])
+        steps = _steps(job)
+        following = steps[steps.index(flight.step) + 1 :]
+        for each in self._waiting:
+            following += [step for step in _steps(each) if not self._has_field_of(each, step)]
+        return of_step + pace * sum(_WEIGHTS[step] for step in following)
+
+    def _has_field_of(self, job: Job, step: Step) -> bool:
+        """Whether a step would make a field that the backend has."""
+        if step is Step.FIT:
+            return job.key in self._reports or job.fit_key in self._reports
+        return step is Step.REFINE and job.key in self._reports
 
     def _advance(self) -> None:
         """Send the next request, if the backend has none and there is one to send."""
@@ -355,6 +377,8 @@ class JobQueue:
         params, arrays = _request(job, step)
         if step is not Step.FIT:
             self._reports.move_to_end(job.fit_key if step is Step.REFINE else job.key)
+        if not self._weight_done:
+            self._first_sent_at = time.monotonic()
         self._flight = _InFlight(step, self.backend.send(step.value, params, arrays))
 
     def _handle(self, event: Event) -> None:
@@ -368,6 +392,7 @@ class JobQueue:
             flight.progress = event
         elif isinstance(event, Answer):
             self._flight = None
+            self._weight_done += _WEIGHTS[flight.step]
             self._answered(event, flight)
         elif isinstance(event, Refusal):
             self._flight = None

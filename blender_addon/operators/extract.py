@@ -1,4 +1,4 @@
-"""Adds a corrected mesh beside each selected one, fitting it first where needed."""
+"""Adds a corrected mesh beside each selected one, or makes one anew that it added before."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from .job_operator import JobOperator
 
 
 class ExtractOperator(JobOperator, bpy.types.Operator):
-    """Add a corrected mesh beside each selected one; meshes are fitted first where needed"""
+    """Add a corrected mesh beside each selected one; meshes are fitted first where needed. \
+A mesh that Extract made is made anew from its source, as long as it was not edited"""
 
     bl_idname = "fairfield.extract"
     bl_label = "Extract"

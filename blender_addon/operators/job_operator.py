@@ -56,5 +56,5 @@ class JobOperator:
             self.report({"ERROR"}, str(problem))
             return None
         for sentence in click.problems:
-            self.report({"WARNING"}, sentence)
+            self.report({"WARNING"}, sentence.text)
         return click

@@ -5,7 +5,7 @@ from __future__ import annotations
 import bpy
 import numpy as np
 import pytest
-from scenes import positions
+from scenes import positions, select
 from test_smooth import KINDS
 
 
@@ -82,3 +82,114 @@ def test_the_raw_surface_can_be_extracted(scene, sphere):
     bpy.ops.fairfield.extract()
     assert not bpy.data.objects["Sphere"].hide_get()
     assert len(bpy.context.active_object.data.polygons) > 100
+
+
+def extracted_again(**settings) -> bpy.types.Object:
+    """Click Extract with what is selected, which must end as one object with a mesh."""
+    for name, value in settings.items():
+        setattr(bpy.context.scene.fairfield, name, value)
+    assert bpy.ops.fairfield.extract() == {"FINISHED"}
+    (made,) = bpy.context.selected_objects
+    return made
+
+
+def test_another_extract_of_a_result_is_of_its_source(sphere, job):
+    ball = sphere(segments=24, ring_count=12)
+    ball.modifiers.new("Rounder", "SUBSURF")  # counts though the source is hidden by then
+    made = extracted_again(resolution=24)
+    made.name, made.location.x = "Kept", 5.0
+    skin = bpy.data.materials.new("Skin")
+    made.data.materials.append(skin)
+    ball.name = "Renamed"
+    fields = set(job.session.queue._reports)
+    coarse, names = len(made.data.vertices), {each.name for each in bpy.data.objects}
+    assert extracted_again(resolution=48) is made
+    assert set(job.session.queue._reports) == fields
+    assert {each.name for each in bpy.data.objects} == names
+    assert len(bpy.data.meshes) == 2
+    assert len(made.data.vertices) > 3 * coarse
+    assert made.data.name == "Sphere Fairfield"
+    assert made.location.x == 5.0
+    assert list(made.data.materials) == [skin]
+    assert ball.hide_get()
+    assert "extracted" in job.session.reports[made.session_uid].done
+    # Fit and Smooth mean what is selected.
+    bpy.ops.fairfield.smooth()
+    assert set(job.session.queue._reports) != fields
+    assert extracted_again(resolution=24) is made
+    assert len(made.data.vertices) == coarse
+
+
+def test_a_copy_of_a_result_knows_its_source(sphere):
+    """By name, as in later sessions too."""
+    sphere()
+    made = extracted_again(resolution=24)
+    twin = made.copy()
+    twin.data = made.data.copy()
+    bpy.context.collection.objects.link(twin)
+    select(twin)
+    assert extracted_again(resolution=32) is twin
+    assert len(twin.data.vertices) > len(made.data.vertices)
+    assert len(bpy.data.objects) == 3
+
+
+def test_source_and_result_selected_together_give_one_mesh(sphere):
+    ball = sphere()
+    made = extracted_again(resolution=24, hide_source=False)
+    select(ball, made)
+    assert extracted_again(resolution=32) is made
+    assert len(bpy.data.objects) == 2
+
+
+def test_results_of_a_shared_mesh_are_exchanged_together(sphere):
+    one = sphere()
+    other = one.copy()
+    bpy.context.collection.objects.link(other)
+    other.location.x = 3.0
+    select(one, other)
+    bpy.context.scene.fairfield.resolution = 24
+    bpy.ops.fairfield.extract()
+    made = set(bpy.context.selected_objects)
+    bpy.context.scene.fairfield.resolution = 32
+    bpy.ops.fairfield.extract()
+    assert set(bpy.context.selected_objects) == made
+    assert len({each.data for each in made}) == 1
+    assert len(bpy.data.objects) == 4
+
+
+def test_an_edited_result_is_a_mesh_like_any_other(sphere):
+    sphere()
+    made = extracted_again(resolution=24)
+    made.data.vertices[0].co *= 1.01
+    made.data.update()
+    assert extracted_again().name == "Sphere Fairfield Fairfield"
+    assert made.name in bpy.data.objects
+
+
+def test_a_result_whose_source_cannot_be_read_says_so(sphere, job):
+    ball = sphere()
+    made = extracted_again(resolution=24)
+    ball.hide_viewport = True
+    with pytest.raises(RuntimeError, match="its source 'Sphere' is not shown in this view layer"):
+        bpy.ops.fairfield.extract()
+    bpy.data.objects.remove(ball)
+    assert extracted_again() is not made
+    assert job.session.messages == [
+        "Sphere Fairfield: its source 'Sphere' is gone, so the extracted mesh itself was fitted."
+    ]
+
+
+def test_undo_brings_the_former_mesh_back(sphere):
+    sphere()
+    name = extracted_again(resolution=24).name
+    count = len(bpy.data.objects[name].data.vertices)
+    bpy.ops.ed.undo_push(message="Before")
+    extracted_again(resolution=32)
+    bpy.ops.ed.undo_push(message="After")
+    assert len(bpy.data.objects[name].data.vertices) > count
+    if not bpy.ops.ed.undo.poll():
+        pytest.skip("this Blender has no undo without a window")
+    bpy.ops.ed.undo()
+    assert len(bpy.data.objects[name].data.vertices) == count
+    select(bpy.data.objects[name])
+    assert extracted_again(resolution=32).name == name

@@ -184,7 +184,7 @@ def test_cancel_stops_a_fit_within_a_second_and_keeps_the_backend(new_sphere, jo
     bpy.ops.fairfield.cancel()
     job.until(lambda: job.session.idle, seconds=1.0)
     assert attribute_names(ball) == before
-    assert not job.session.messages
+    assert job.session.messages == ["Cancelled."]
     assert job.session.queue.backend.pid == pid
 
 

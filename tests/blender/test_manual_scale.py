@@ -81,6 +81,32 @@ def test_what_was_set_by_hand_stays(sphere, scene):
     assert scene.fairfield.scale == pytest.approx(0.5)
 
 
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_it_stays_as_large_in_other_units(rough_sphere, scene, read, by_hand):
+    """So Smooth finds the same, but for the units."""
+    ball = rough_sphere(1.0)
+    ball.scale, ball.rotation_euler = (2.0, 2.0, 2.0), (0.3, 0.4, 0.5)
+    bpy.context.view_layer.update()
+    if by_hand:
+        scene.fairfield.scale = 0.065
+    scene.fairfield.scale_is_auto = False
+    local = scene.fairfield.scale
+    bpy.ops.fairfield.smooth()
+    found = read(ball, "mean_curvature")
+    scene.fairfield.units = "world"
+    scene.fairfield.units = "world"
+    assert scene.fairfield.scale == pytest.approx(2 * local)
+    bpy.ops.fairfield.smooth()
+    np.testing.assert_allclose(read(ball, "mean_curvature"), found / 2, rtol=1e-3)
+    scene.fairfield.units = "local"
+    assert scene.fairfield.scale == pytest.approx(local)
+    # Whether somebody chose it is as true as before.
+    rough_sphere(10.0)
+    scene.fairfield.scale_is_auto = True
+    scene.fairfield.scale_is_auto = False
+    assert scene.fairfield.scale == pytest.approx(local if by_hand else 0.5)
+
+
 def test_another_scene_takes_nothing_from_the_active_object(sphere):
     sphere()
     other = bpy.data.scenes.new("Other")

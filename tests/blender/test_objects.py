@@ -133,7 +133,7 @@ def test_a_result_that_waits_outlives_other_clicks(new_sphere, job, scene):
     job.until(lambda: job.session.idle)
     assert "mean_curvature" in ball.data.attributes
     assert "Sphere Fairfield" in bpy.data.objects
-    assert not job.session.messages
+    assert job.session.messages == ["Cancelled."]
 
 
 def test_a_result_that_waits_outlives_a_click_of_a_script(new_sphere, job):

@@ -45,8 +45,8 @@ class Page:
     def progress(self, factor: float, text: str) -> None:
         self._add(text)
 
-    def prop(self, owner: object, name: str) -> None:
-        self._add(name)
+    def prop(self, owner: object, name: str, text: str | None = None) -> None:
+        self._add(text or name)
 
     def operator(self, name: str, text: str = "", icon: str = "NONE") -> None:
         self._add(text or name)
@@ -250,6 +250,39 @@ def test_refine_says_that_nothing_was_gained(sphere, told, monkeypatch):
     assert "noise of normals" not in told()
 
 
+def test_the_report_says_where_refine_is_not_kept(sphere, scene, told):
+    """Before it happens; see `test_other_units_keep_the_field_and_its_refinement`."""
+    said = "fitted anew, without Refine"
+    ball = sphere()
+    ball.scale = (2, 2, 2)
+    bpy.context.view_layer.update()
+    bpy.ops.fairfield.fit()
+    scene.fairfield.preset = "standard"
+    assert said not in told()  # nothing is lost
+    scene.fairfield.preset = "draft"
+    bpy.ops.fairfield.refine()
+    assert said not in told()
+    scene.fairfield.units = "world"
+    assert said not in told()
+    ball.scale = (2, 1, 1)
+    assert said in told()
+    scene.fairfield.units = "local"
+    assert said not in told()
+    scene.fairfield.preset = "standard"
+    assert said in told()
+
+
+def test_a_manual_scale_names_its_unit(sphere, scene, drawn):
+    sphere()
+    scene.fairfield.scale_is_auto = False
+    assert ["Scale (unit)"] in drawn("MainPanel")
+    scene.fairfield.units = "world"
+    assert ["Scale (m)"] in drawn("MainPanel")
+    scene.unit_settings.system = "NONE"
+    assert ["Scale (unit)"] in drawn("MainPanel")
+    scene.unit_settings.system = "METRIC"
+
+
 def test_modifiers_are_told_of_once(sphere, told):
     ball, other = sphere(), sphere(radius=1.2)
     for each in (ball, other):
@@ -260,6 +293,43 @@ def test_modifiers_are_told_of_once(sphere, told):
     assert told().count("modifiers or shape keys") == 2  # one sentence for each object
     assert f"{ball.name}: modifiers" in told()
     assert f"{other.name}: modifiers" in told()
+
+
+def test_what_is_told_of_an_object_goes_with_it(sphere, drawn, told):
+    ball = sphere()
+    ball.modifiers.new("Subdivision", "SUBSURF")
+    bpy.ops.fairfield.fit()
+    other = sphere(radius=1.2)
+    assert f"{ball.name}: modifiers" in told()
+    assert drawn("MainPanel")[0] == ["See Report"]
+    bpy.data.objects.remove(ball)
+    assert "modifiers" not in told()
+    assert "ready" in drawn("MainPanel")[0][0]
+    other.modifiers.new("Subdivision", "SUBSURF")
+    bpy.ops.fairfield.fit()
+    assert f"{other.name}: modifiers" in told()
+
+
+def test_cancel_says_so(new_sphere, job, drawn, told):
+    job.start("FIT")
+    job.started()
+    bpy.ops.fairfield.cancel()
+    job.finish()
+    assert "Cancelled." in told()
+    assert drawn("MainPanel")[0] == ["Cancelled"]
+
+
+def test_cancel_tells_which_of_several_objects_were_done(sphere, job, told):
+    balls = [sphere(radius=radius) for radius in (0.71, 0.72, 0.73)]  # that have no field yet
+    select(*balls)
+    job.start("SMOOTH")
+    first = job.session.click.work[0]
+    job.until(lambda: first.job.ended)
+    bpy.ops.fairfield.cancel()
+    job.until(lambda: job.session.idle)
+    measured = [each.name for each in balls if "mean_curvature" in each.data.attributes]
+    assert measured == [first.source.name]
+    assert f"Cancelled. Done before: {first.source.name}, 1 of 3 objects." in told()
 
 
 @pytest.mark.parametrize(("units", "length"), [("local", "unit"), ("world", "m")])
@@ -311,7 +381,7 @@ def test_no_message_moves_a_button(new_sphere, job, drawn, scene):
     assert places() == at_first
     bpy.ops.object.mode_set(mode="OBJECT")
     job.until(lambda: job.session.idle)
-    job.session.messages = ["A long story. " * 20]
+    job.session.tell([installed.module("messages").Message("A long story. " * 20)])
     job.session.queue.problem = "Another one. " * 20
     assert places() == at_first
     assert any("see Report" in text for line in drawn("MainPanel") for text in line)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import bpy
 import numpy as np
 import pytest
-from scenes import positions
+from scenes import positions, select
 
 KINDS = {
     "smooth_normal": "FLOAT_VECTOR",
@@ -141,6 +141,25 @@ def test_a_changed_mesh_is_not_taken_for_the_refined_one(sphere, job):
     bpy.ops.fairfield.smooth()
     assert job.session.reports[ball.session_uid].noise_after is None
     ball.data.vertices[0].co.z -= 0.01
+
+
+def test_an_equal_mesh_of_another_object_is_not_the_refined_one(sphere, job):
+    gone = sphere()
+    ball = gone.copy()
+    ball.data = gone.data.copy()
+    bpy.context.collection.objects.link(ball)
+    select(gone)
+    bpy.ops.fairfield.refine()
+    bpy.data.objects.remove(gone)
+    select(ball)
+    bpy.ops.fairfield.smooth()
+    assert job.session.reports[ball.session_uid].noise_after is None
+    twin = ball.copy()  # with the same mesh
+    bpy.context.collection.objects.link(twin)
+    bpy.ops.fairfield.refine()
+    select(twin)
+    bpy.ops.fairfield.smooth()
+    assert job.session.reports[twin.session_uid].noise_after is not None
 
 
 def test_a_report_is_kept_for_the_panel(sphere, job):

@@ -66,6 +66,30 @@ def test_moving_the_object_keeps_the_field(scene, sphere, job):
     assert set(job.session.queue._reports) == fields
 
 
+def test_other_units_keep_the_field_and_its_refinement(scene, sphere, job, read):
+    ball = sphere()
+    ball.scale, ball.rotation_euler = (2.0, 2.0, 2.0), (0.4, -0.3, 0.9)
+    bpy.context.view_layer.update()
+    bpy.ops.fairfield.refine()
+    bpy.ops.fairfield.smooth()
+    fields, local = set(job.session.queue._reports), read(ball, "mean_curvature")
+    error = job.session.reports[ball.session_uid].error
+    half_size = ball.data["fairfield_half_size"]
+    scene.fairfield.units = "world"
+    bpy.ops.fairfield.smooth()
+    assert set(job.session.queue._reports) == fields
+    report = job.session.reports[ball.session_uid]
+    assert report.noise_after is not None
+    assert report.error == pytest.approx(2 * error)
+    np.testing.assert_allclose(read(ball, "mean_curvature"), local / 2, rtol=1e-5)
+    assert ball.data["fairfield_half_size"] == pytest.approx(2 * half_size)
+    scene.fairfield.resolution = 32
+    bpy.ops.fairfield.extract()
+    made = bpy.context.active_object
+    assert np.linalg.norm(positions(made), axis=1).mean() == pytest.approx(1.0, rel=0.02)
+    assert np.median(read(made, "mean_curvature")) == pytest.approx(0.5, rel=0.05)
+
+
 def test_an_object_without_thickness_is_refused_in_world_units(scene, sphere):
     ball = sphere()
     world(scene, ball, (1.0, 0.0, 1.0))

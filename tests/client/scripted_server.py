@@ -109,6 +109,11 @@ def fit(
             time.sleep(60)
         fields.add("pending:" + str(identifier))
         return
+    elif behaviour == "is-half-way-in-big-fits" and frame.arrays["vertices"].max() > 9:
+        progress = {"id": identifier, "fraction": 0.5, "stage": "step", "seconds_left": 10.0}
+        send(wire.notification("progress", progress))
+        fields.add("pending:" + str(identifier))
+        return
     checksum = float(frame.arrays["vertices"].sum(dtype=np.float64))
     fields.add(params["field"])
     report = {**REPORT, "sum": checksum}

@@ -307,6 +307,19 @@ def test_cancel_ends_everything_and_keeps_the_backend(queue_of, poll_until):
     assert starter.started[0] is queue.backend
 
 
+def test_time_left_counts_the_steps_and_meshes_that_follow(queue_of, run, poll_until):
+    queue, _ = queue_of("is-half-way-in-big-fits")
+    known = job("Known", smooth=SmoothSettings())
+    run(queue, job())
+    queue.add([job("Big", size=99, smooth=SmoothSettings()), known, job("New", size=2)])
+    poll_until(queue.poll, lambda: queue.progress.seconds_left is not None)
+    # After 10 s of this fit: two Smooths, since one mesh was fitted before, and another fit.
+    fit, smooth = module._WEIGHTS[module.Step.FIT], module._WEIGHTS[module.Step.SMOOTH]
+    expected = 10 + 10 / fit * (smooth + smooth + fit)
+    assert queue.progress.seconds_left == pytest.approx(expected, rel=0.1)
+    queue.cancel()
+
+
 def test_a_backend_deaf_to_cancel_is_ended(queue_of, monkeypatch, poll_until):
     monkeypatch.setattr(module, "CANCEL_SECONDS", 0.2)
     queue, _ = queue_of("deaf")

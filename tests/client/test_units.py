@@ -56,6 +56,23 @@ def test_lengths_are_stretched_alike_or_not():
     assert np.isnan(Placement(np.full((3, 3), np.inf)).stretch)
 
 
+@pytest.mark.parametrize("name", MATRICES)
+def test_one_field_serves_both_units_where_lengths_are_stretched_alike(name):
+    matrix_world = np.eye(4)
+    matrix_world[:3, :3] = MATRICES[name]
+    world = Placement.in_units("world", matrix_world)
+    assert world.fits_like(Placement.in_units("local", matrix_world)) == (name == "uniform")
+    assert world.unit == (2 if name == "uniform" else 1)
+    point = np.array([[0.3, 1, -0.2]])
+    placed = np.linalg.norm(world.place(point)) * world.unit
+    assert placed == pytest.approx(np.linalg.norm(MATRICES[name] @ point[0]))
+    turned = matrix_world.copy()
+    turned[:3, :3] = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]]) @ MATRICES[name]
+    assert world.is_as_large(turned)
+    assert not world.is_as_large(1.001 * matrix_world)
+    assert world.fits_like(Placement.in_world(turned)) == (name == "uniform")
+
+
 def test_ordinary_objects_are_not_flat():
     assert not any(Placement(matrix).singular for matrix in MATRICES.values())
     assert Placement.local().is_local

@@ -1,0 +1,106 @@
+"""What Extract made: of which object, and whether it is still as it was made.
+
+As long as it is, another Extract of it means its source: from the same field, with other settings.
+Once it was edited, it is a mesh like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import bpy
+
+from . import sources
+from .messages import Message
+from .sources import Source
+
+# On an object that Extract made: the name of its source, and the fingerprint of the mesh.
+KEY = "fairfield_extracted"
+
+# The source of an object, both by `session_uid`: a name is enough for later sessions only, since a
+# pointer to the object would keep one that is deleted in the file.
+_origins: dict[int, int] = {}
+
+
+def mark(made: bpy.types.Object, origin: bpy.types.Object, digest: bytes) -> None:
+    """Note of which object, and with which mesh, an object was made."""
+    made[KEY] = {"source": origin.name, "mesh": digest.hex()}
+    _origins[made.session_uid] = origin.session_uid
+
+
+def is_untouched(blender_object: bpy.types.Object) -> bool:
+    """Whether an object is of Extract, and has the mesh that it was made with."""
+    if blender_object.type != "MESH" or KEY not in blender_object or blender_object.mode == "EDIT":
+        return False
+    return blender_object[KEY]["mesh"] == sources.mesh_digest(blender_object.data).hex()
+
+
+def origin_of(made: bpy.types.Object) -> bpy.types.Object | None:
+    """Return the source of an object that Extract made; None if it is gone."""
+    if made.session_uid in _origins:
+        origin = sources.find_object(_origins[made.session_uid])
+    else:
+        origin = bpy.data.objects.get(made[KEY]["source"])
+    is_there = origin is not None and origin.type == "MESH" and origin.users_scene
+    return origin if is_there else None
+
+
+def read_selected(context: bpy.types.Context, units: str) -> tuple[list[Source], list[Message]]:
+    """As `sources.read_selected`, but read the source of what Extract made.
+
+    Raises
+    ------
+    SceneError
+        If no mesh is selected.
+    """
+    chosen: dict[bpy.types.Object, list[bpy.types.Object]] = {}
+    problems = []
+    orphans = {}
+    for each in sources.selected_meshes(context):
+        if not is_untouched(each):
+            chosen.setdefault(each, [])
+            continue
+        origin = origin_of(each)
+        if origin is None:
+            chosen.setdefault(each, [])
+            orphans[each.session_uid] = (
+                f"{each.name}: its source '{each[KEY]['source']}' is gone, so the extracted mesh "
+                "itself was fitted."
+            )
+        else:
+            chosen.setdefault(origin, []).append(each)
+    with _shown(chosen, context):
+        for origin, made in list(chosen.items()):
+            if made and not origin.visible_get(view_layer=context.view_layer):
+                del chosen[origin]
+                problems += [
+                    Message(
+                        f"{each.name}: its source '{origin.name}' is not shown in this view layer; "
+                        "show it to extract it again.",
+                        (each.session_uid,),
+                    )
+                    for each in made
+                ]
+        found, others = sources.read(context, list(chosen), units)
+    made_of = {origin.session_uid: made for origin, made in chosen.items()}
+    for source in found:
+        for uid in source.objects:
+            source.replaces.extend(each.session_uid for each in made_of[uid])
+            if uid in orphans:
+                source.warnings.append(orphans[uid])
+    return found, problems + others
+
+
+@contextmanager
+def _shown(objects: Iterable[bpy.types.Object], context: bpy.types.Context) -> Iterator[None]:
+    """Show objects that Extract has hidden for a while: modifiers count on visible ones only."""
+    present = context.view_layer.objects
+    hidden = [each for each in objects if each.name in present and each.hide_get()]
+    for each in hidden:
+        each.hide_set(False)
+    try:
+        yield
+    finally:
+        for each in hidden:
+            each.hide_set(True)
