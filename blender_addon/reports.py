@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 WORTH_TELLING = 0.01
 """Share of vertices that the mesh itself answers for, from which on it is told."""
+MANY = 0.5
+"""Share of vertices on sharp edges from which on the overlay shows little else."""
 CLEAN = 3e-4
 """Scatter of the vertices, as a part of the half-extent, below which a mesh counts as clean."""
 
@@ -73,6 +75,8 @@ class FitReport(Report):
         Whether Refine kept the field as it was.
     from_mesh
         After Smooth: share of the vertices at which the mesh itself was the better source.
+    on_edges
+        After Smooth: share of the vertices that lie on sharp edges.
     scale
         After Smooth at automatic scale: the median scale. None where most of it is the mesh's own,
         whose neighbourhoods are far smaller than what smooths a field.
@@ -87,6 +91,7 @@ class FitReport(Report):
     noise_after: float | None = None
     nothing_gained: bool = False
     from_mesh: float | None = None
+    on_edges: float | None = None
     scale: float | None = None
 
     done = "fitted"
@@ -107,6 +112,12 @@ class FitReport(Report):
         ]
         if self.from_mesh is not None and self.from_mesh >= WORTH_TELLING:
             lines.append(f"From the mesh's own vertices: {self.from_mesh:.0%}")
+        # In noise edges are sharp anywhere.
+        if self.on_edges is not None and self.on_edges >= MANY and self.noise < CLEAN:
+            lines += [
+                f"On sharp edges: {self.on_edges:.0%} of the vertices",
+                "Extract shows the curvature of the faces",
+            ]
         if self.nothing_gained:
             lines.append("Refined: nothing gained, kept as it was")
         elif self.noise_before is not None and self.noise_after is not None:
@@ -184,11 +195,13 @@ def of_field(work: Work, index: int, before: Report | None) -> FitReport:
         scale = before.scale
         if scale is not None:  # the same field may have been asked for in other units
             scale *= report.placement.unit / before.placement.unit
-        report = replace(report, from_mesh=before.from_mesh, scale=scale)
+        report = replace(report, from_mesh=before.from_mesh, on_edges=before.on_edges, scale=scale)
     if job.smoothed is not None:
-        own = job.smoothed.result.get("from_mesh", 0)
-        from_mesh = own / max(1, len(source.points))
-        report = replace(report, from_mesh=from_mesh)
+        from_mesh, on_edges = (
+            job.smoothed.result.get(name, 0) / max(1, len(source.points))
+            for name in ("from_mesh", "on_edges")
+        )
+        report = replace(report, from_mesh=from_mesh, on_edges=on_edges)
         if job.smooth is not None and job.smooth.scale == SCALE_AUTO and from_mesh <= 0.5:
             scale = answers.median_scale(job.smoothed.result)
             report = replace(report, scale=scale and scale * source.placement.unit)

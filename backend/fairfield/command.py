@@ -19,6 +19,8 @@ from .threads import let_threads_sleep, set_thread_count, usable_cores
 BAD_INPUT = 2
 FAILURE = 1
 INTERRUPTED = 130
+MOST, CLEAN = 0.5, 3e-4
+"""Share of vertices; and noise, in half-extents, below which sharp edges are the shape's."""
 
 QUANTITIES = (
     "value",
@@ -177,18 +179,21 @@ def _smooth(options: argparse.Namespace) -> int:
         arrays = {name: getattr(jets, name) for name in QUANTITIES}
         arrays |= {"deviation": jets.deviation, "foot_points": jets.foot_points}
         write_mesh(options.output, mesh, attributes=arrays)
-    own = float(jets.from_mesh.mean())
+    own, on_edges = float(jets.from_mesh.mean()), mesh.on_sharp_edges()
+    is_of_edges = on_edges.mean() >= MOST and field.report.noise < CLEAN
     _report(
         options,
         {
             "points": len(jets.value),
             "unanswered": jets.unanswered,
             "from_mesh": int(jets.from_mesh.sum()),
+            "on_edges": int(on_edges.sum()),
             "median_scale": float(np.median(jets.scale)),
             "output": str(options.output),
         },
         f"{options.output}: {len(jets.value)} vertices, {jets.unanswered} without an answer"
-        + (f"; for {own:.0%} the mesh itself was closer than the field" if own else ""),
+        + (f"; for {own:.0%} the mesh itself was closer than the field" if own else "")
+        + ("; most lie on sharp edges: extract shows the faces' curvature" if is_of_edges else ""),
     )
     return 0
 

@@ -15,6 +15,7 @@ from .progress import Progress, ProgressCallback, silent
 
 CHECKING = Progress(0.0, "Checking the mesh")
 MAX_VERTICES = 2**31 - 1
+SHARP_DEGREES = 45.0
 MAX_COORDINATE = 1e150
 """Areas and volumes of larger meshes have no floating-point number."""
 
@@ -119,6 +120,15 @@ class TriangleMesh:
         shared = np.flatnonzero(number[1:] == number[:-1])
         pairs = np.stack([order[shared], order[shared + 1]]) % len(triangles)
         return ends[:, order[shared]].T, pairs
+
+    def on_sharp_edges(self) -> NDArray[np.bool_]:
+        """(V,) whether two triangles make 45 degrees or more at an edge that a vertex ends."""
+        edges, (first, second) = self.shared_edges()
+        normals = self.triangle_normals()
+        cosine = np.einsum("ni,ni->n", normals.take(first, axis=0), normals.take(second, axis=0))
+        sharp = np.zeros(len(self.vertices), bool)
+        sharp[edges[cosine < np.cos(np.radians(SHARP_DEGREES))]] = True
+        return sharp
 
     def _cross_products(self) -> NDArray[np.float64]:
         a, b, c = self.vertices.take(self.triangles.T, axis=0)

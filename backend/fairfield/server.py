@@ -349,9 +349,10 @@ class Server:
         # With triangles the points are a mesh's vertices, and the mesh has a say.
         is_mesh = "triangles" in arrays
         self._make_room(memory.smooth_need(len(points), is_mesh))
+        mesh = TriangleMesh(points, arrays["triangles"]) if is_mesh else None
         jets = smooth(
             field,
-            TriangleMesh(points, arrays["triangles"]) if is_mesh else points,
+            points if mesh is None else mesh,
             scale=parameters.scale("auto") or "auto",
             scale_factor=parameters.number("scale_factor", 1.0),
             operator=parameters.text("operator", BY_PATCHES),
@@ -362,6 +363,7 @@ class Server:
             "unanswered": jets.unanswered,
             "scale": scale,
             "from_mesh": int(jets.from_mesh.sum()),
+            "on_edges": 0 if mesh is None else int(mesh.on_sharp_edges().sum()),
         }
         return result, surface_attributes(jets)
 

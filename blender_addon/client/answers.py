@@ -56,9 +56,10 @@ def check_smoothed(
         Naming the array or the count.
     """
     _check_count(result, points)
-    own = result.get("from_mesh", 0)
-    if type(own) is not int or not 0 <= own <= points:
-        raise WrongAnswer(f"it counts {own!r} points that the mesh answers itself")
+    for name, what in (("from_mesh", "that the mesh answers itself"), ("on_edges", "on edges")):
+        number = result.get(name, 0)
+        if type(number) is not int or not 0 <= number <= points:
+            raise WrongAnswer(f"it counts {number!r} points {what}")
     if not arrays:
         raise WrongAnswer("it has no values")
     _check_rows(arrays, points)

@@ -179,6 +179,18 @@ def test_the_panel_says_where_the_mesh_itself_was_better(sphere, job, scene):
     assert job.session.reports[ball.session_uid].from_mesh == 0
 
 
+def test_the_panel_says_that_only_edges_have_vertices(job, sphere):
+    def told(blender_object):
+        select(blender_object)
+        bpy.ops.fairfield.smooth()
+        report = job.session.reports[blender_object.session_uid]
+        return " ".join(report.lines(blender_object.name, "m"))
+
+    assert "edges" not in told(sphere())
+    bpy.ops.mesh.primitive_cube_add()
+    assert "On sharp edges: 100% of the vertices" in told(bpy.context.object)
+
+
 def test_a_flat_mesh_is_not_colored_by_what_rounding_leaves(mesh_object, read):
     for side in (0.02, 200.0):
         quad = mesh_object([(0, 0, 0), (side, 0, 0), (side, side, 0), (0, side, 0)], [(0, 1, 2, 3)])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import trimesh
 from fairfield.errors import MeshError
 from fairfield.mesh import TriangleMesh, repair
 from shapes import edges_not_shared_by_two, icosphere, volume
@@ -101,3 +102,12 @@ def test_a_soup_of_triangles_becomes_a_closed_mesh_again() -> None:
 def test_broken_files_without_an_answer(shared_data: Path, name: str) -> None:
     with pytest.raises(MeshError):
         TriangleMesh.load(shared_data / "broken" / f"{name}.npz")
+
+
+def test_vertices_on_sharp_edges_are_told_from_those_on_a_bend() -> None:
+    assert not TriangleMesh(*icosphere(subdivisions=2)).on_sharp_edges().any()
+    box = trimesh.creation.box().subdivide()
+    on_an_edge = (np.abs(box.vertices) == 0.5).sum(axis=1) >= 2
+    assert 0 < on_an_edge.sum() < len(box.vertices)
+    sharp = TriangleMesh(box.vertices, box.faces).on_sharp_edges()
+    np.testing.assert_array_equal(sharp, on_an_edge)

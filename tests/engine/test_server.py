@@ -134,7 +134,7 @@ def test_progress_rises_to_the_end_and_is_not_a_flood(fitted: Client) -> None:
 def test_smooth_gives_every_attribute_in_order(fitted: Client) -> None:
     points, _ = icosphere(radius=2.0, subdivisions=2)
     frame = fitted.call("smooth", {"field": "ball", "scale": 0.2}, points=points)
-    assert frame.header["result"] == {"unanswered": 0, "scale": 0.2, "from_mesh": 0}
+    assert frame.header["result"] == {"unanswered": 0, "scale": 0.2, "from_mesh": 0, "on_edges": 0}
     assert set(frame.arrays) == {
         "smooth_normal",
         "mean_curvature",
