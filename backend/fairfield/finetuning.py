@@ -486,7 +486,10 @@ def _handed_over(field: Field, scale: Scale, progress: ProgressCallback) -> Fiel
         torch.nn.init.zeros_(parameter)
     lattice = smoothed_lattice(field, scale, progress)
     module.base.values.copy_(torch.from_numpy(upsampled(lattice, resolution)))
-    return field.with_module(module.to(field.device))
+    tuned = field.with_module(module.to(field.device))
+    # What is smoothed already has less noise: corrections that took it away would go too far.
+    tuned.scale_map = field.scale_map.without_corrections()
+    return tuned
 
 
 def _train(

@@ -85,18 +85,21 @@ def smoothed_lattice(field: Field, scale: Scale, progress: ProgressCallback = si
     before = values[band]
     most = CELLS_MOVED * _cell(values) + NOISE_MOVED * float(field.scale_map.noise[0])
     for index, factor in enumerate(PASSES):
-        report = part(progress, index / len(PASSES), (index + 1) / len(PASSES))
-        smoothed = np.empty(len(nodes))
-        for rows, source in (
-            (by_network, (field.evaluator, "field")),
-            (~by_network, (_spline(values, field.device), "base")),
-        ):
-            if rows.any():
-                some = tuple(axis[rows] for axis in band)
-                scaled = factor * lengths[rows]
-                smoothed[rows] = _smoothed(
-                    field, values, *source, some, scaled, quartic[rows], stencil, report
-                )
+        smoothed, done = np.empty(len(nodes)), 0.0
+        for rows in (by_network, ~by_network):
+            if not rows.any():
+                continue
+            source = (
+                (field.evaluator, "field")
+                if rows is by_network
+                else (_spline(values, field.device), "base")
+            )
+            some, scaled = tuple(axis[rows] for axis in band), factor * lengths[rows]
+            ends = (index + done) / len(PASSES), (index + done + rows.mean()) / len(PASSES)
+            smoothed[rows] = _smoothed(
+                field, values, *source, some, scaled, quartic[rows], stencil, part(progress, *ends)
+            )
+            done += rows.mean()
         moved = values[band] + share * (smoothed - values[band])
         values[band] = np.clip(moved, before - most, before + most)
         # What is left after the first pass needs no dense samples.

@@ -8,9 +8,10 @@ cheaply: four thousand would leave an error of their own.
 Nor are normals and curvature of the field all that can be had: distances hide the vertices that lie
 deep, and a network does not follow what is left of noise. A polynomial through the vertices
 themselves (see `height_polynomials`) has noise of another kind, so that a mixture of both is better
-than either; and where noise is as large as a mesh's edges the vertices alone are. But over a wide
-disk, a polynomial is wrong where the surface bends too much for it. That shows: the two differ by
-more than the errors that each is expected to have.
+than either. But over a wide disk, a polynomial is wrong where the surface bends too much for it.
+That shows: the two differ by more than the errors that each is expected to have. (It shows, too,
+where noise is larger than a mesh's edges and the field is much further off than it seems to be: who
+is wrong is not known then, and the field is believed.)
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from .operators.automatic_scale import (
     ScaleMap,
     averaging_weights,
 )
-from .operators.height_polynomials import height_polynomials
+from .operators.height_polynomials import UNKNOWN, height_polynomials
 from .progress import ProgressCallback, part, silent
 from .surface_patches import LEAST_SHARED, SHARED_SPACING, SurfacePatches, surface_patches
 from .threads import thread_count
@@ -91,8 +92,8 @@ def with_vertex_evidence(
     )
     if patches is None:
         return scale_map
-    offset = _offset(scale_map, patches, vertices, part(progress, 0.5, 1.0))
-    turn, bend = _corrections(scale_map, patches, vertices)
+    offset = _offset(scale_map, patches, vertices, part(progress, 0.5, 0.6))
+    turn, bend = _corrections(scale_map, patches, vertices, part(progress, 0.6, 1.0))
     return replace(
         scale_map,
         offset=offset.astype(np.float32),
@@ -123,7 +124,7 @@ def _offset(
 
 
 def _corrections(
-    scale_map: ScaleMap, patches: SurfacePatches, vertices: Array
+    scale_map: ScaleMap, patches: SurfacePatches, vertices: Array, progress: ProgressCallback
 ) -> tuple[Array, Array]:
     """What to add to the normals (M, 3) and to the shape operators (M, 3, 3) at the probes."""
     middles = patches.middles
@@ -132,8 +133,14 @@ def _corrections(
     sides = scale_map.normals[scale_map.nearest(vertices)].astype(np.float64)
     cells = VertexCells(vertices, sides)
     narrow, wide = (
-        height_polynomials(middles, normals, bent, WINDOW * scale, share, cells)
-        for bent, scale, share in zip((narrow_shapes, shapes), scales, shares, strict=True)
+        height_polynomials(middles, normals, bent, WINDOW * scale, share, cells, report)
+        for bent, scale, share, report in zip(
+            (narrow_shapes, shapes),
+            scales,
+            shares,
+            (part(progress, 0.0, 0.5), part(progress, 0.5, 1.0)),
+            strict=True,
+        )
     )
     turn, bend = narrow.normals - normals, wide.shapes - shapes
     turn_rate = narrow.shapes - narrow_shapes
@@ -187,12 +194,16 @@ def _share_of_vertices(
     variance, error
         (N,) of the vertices' answer, and what the field's is expected to have.
     """
-    square = around @ (change**2).reshape(len(change), -1).sum(axis=1)
-    variance, of_field = around @ variance, error.astype(np.float64) ** 2 + TINY
+    # Disks with too few vertices tell nothing, neither for nor against.
+    known = (variance < UNKNOWN).astype(np.float64)
+    weight = np.maximum(around @ known, TINY)
+    square = around @ (known * (change**2).reshape(len(change), -1).sum(axis=1)) / weight
+    variance = around @ (known * variance) / weight
+    of_field = error.astype(np.float64) ** 2 + TINY
     low, high = agreeing
     agreement = np.clip((high - square / (of_field + variance)) / (high - low), 0, 1)
     # How wrong the vertices are is not known better than by how much the two differ.
-    share: Array = agreement * of_field / (of_field + np.maximum(variance, square))
+    share: Array = known * agreement * of_field / (of_field + np.maximum(variance, square))
     return share
 
 

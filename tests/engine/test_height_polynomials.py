@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from fairfield.fused import VertexCells, reason_not_compiled
-from fairfield.operators.height_polynomials import BALL, HeightPolynomials, height_polynomials
+from fairfield.operators.height_polynomials import (
+    BALL,
+    FEWEST,
+    SAME_SIDE,
+    HeightPolynomials,
+    height_polynomials,
+)
+from fairfield.operators.tangent import tangent_frame
 from numpy.typing import NDArray
 from shapes import icosphere
 
@@ -14,6 +22,10 @@ pytestmark = pytest.mark.skipif(
 )
 
 UP = np.array([[0.0, 0.0, 1.0]])
+
+
+def unit(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 def _fit(
@@ -57,30 +69,43 @@ def test_few_vertices_are_not_believed() -> None:
     np.testing.assert_array_equal(found.normals, UP)
 
 
-def test_many_disks_are_what_plain_least_squares_makes_of_each() -> None:
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_disks_anywhere_are_what_plain_least_squares_makes_of_them(share: float) -> None:
     random = np.random.default_rng(1)
-    at = random.uniform(-0.9, 0.9, (5000, 2))
-    height = 0.3 * np.sin(2 * at[:, 0]) * np.cos(at[:, 1]) + 0.01 * random.normal(size=5000)
-    vertices = np.column_stack([at, height])
-    middles = vertices[(np.abs(at) < 0.6).all(axis=1)][:40]
-    radius = random.uniform(0.15, 0.4, 40)
-    many = height_polynomials(
-        middles,
-        np.repeat(UP, 40, axis=0),
-        np.zeros((40, 3, 3)),
-        radius,
-        np.zeros(40),
-        VertexCells(vertices, np.repeat(UP, 5000, axis=0)),
-    )
-    for disk in range(40):
+    vertices = random.uniform(-0.5, 0.5, (4000, 3))
+    sides = unit(random.normal(size=(4000, 3)) + 2 * np.sign(vertices))
+    middles, normals = random.uniform(-0.4, 0.4, (30, 3)), unit(random.normal(size=(30, 3)))
+    radius = random.uniform(0.3, 0.5, 30)
+    across = tangent_frame(torch.from_numpy(normals)).numpy()
+    bends = random.normal(size=(30, 2, 2))
+    bends += bends.transpose(0, 2, 1)
+    shapes = across.transpose(0, 2, 1) @ bends @ across
+    cells = VertexCells(vertices, sides)
+    found = height_polynomials(middles, normals, shapes, radius, np.full(30, share), cells)
+    powers = [(p - q, q) for p in range(5) for q in range(p + 1)]
+    for disk in range(30):
         away = vertices - middles[disk]
-        within = np.linalg.norm(away[:, :2], axis=1) < radius[disk]
-        within &= np.linalg.norm(away, axis=1) < BALL * radius[disk]
-        x, y, z = away[within].T
-        table = np.column_stack([np.ones(len(x)), x, y, x**2, x * y, y**2])
-        fitted = np.linalg.lstsq(table, z)[0]
-        normal = np.array([-fitted[1], -fitted[2], 1]) / np.hypot(1, np.hypot(*fitted[1:3]))
-        np.testing.assert_allclose(many.normals[disk], normal, atol=1e-6)
+        x, y, z = np.concatenate([across[disk], normals[None, disk]]) @ away.T / radius[disk]
+        above = (np.linalg.norm(away, axis=1) < BALL * radius[disk]) & (x**2 + y**2 < 1)
+        above &= sides @ normals[disk] > SAME_SIDE
+        if above.sum() < FEWEST:
+            np.testing.assert_array_equal(found.normals[disk], normals[disk])
+            continue
+        x, y, z = x[above], y[above], z[above]
+        towards = -radius[disk] * np.einsum(
+            "in,ij,jn->n", unit(np.stack([x, y]).T).T, bends[disk], unit(np.stack([x, y]).T).T
+        )
+        height = z - towards * z**2 / 2
+        table = np.stack([x**p * y**q for p, q in powers], axis=1)
+        quadric, quartic = (np.linalg.lstsq(table[:, :m], height)[0][:6] for m in (6, 15))
+        _, slope_x, slope_y, xx, xy, yy = quadric + share * (quartic - quadric)
+        normal = np.array([-slope_x, -slope_y, 1.0]) @ np.vstack([across[disk], normals[disk]])
+        np.testing.assert_allclose(found.normals[disk], unit(normal[None])[0], atol=1e-4)
+        rise = np.sqrt(1 + slope_x**2 + slope_y**2)
+        bent = across[disk] @ found.shapes[disk] @ across[disk].T
+        steep = np.eye(2) - np.outer([slope_x, slope_y], [slope_x, slope_y]) / rise**2
+        expected = steep @ -np.array([[2 * xx, xy], [xy, 2 * yy]]) @ steep / (rise * radius[disk])
+        np.testing.assert_allclose(bent, expected, rtol=0.01, atol=0.01)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])

@@ -54,10 +54,7 @@ def test_points_asked_one_by_one_lie_on_the_same_surface(noisy_field: fairfield.
 
 
 def _without_corrections(field: fairfield.Field) -> fairfield.Field:
-    scale_map = field.scale_map
-    bare = replace(
-        scale_map, turn=np.zeros_like(scale_map.turn), bend=np.zeros_like(scale_map.bend)
-    )
+    bare = field.scale_map.without_corrections()
     return fairfield.Field(field.module, field.normalization, field.report, bare)
 
 
@@ -110,6 +107,22 @@ def test_other_scales_are_answered_by_the_field_alone(
         np.testing.assert_array_equal(
             with_vertices.gradient, fairfield.smooth(bare, points, **settings).gradient
         )
+
+
+def test_a_refined_field_is_not_corrected_again(
+    noisy_field: fairfield.Field, noisy_sphere: fairfield.TriangleMesh
+) -> None:
+    refined = fairfield.finetune(noisy_field, noisy_sphere)
+    assert refined.report.finetuning["handed_over"]
+    again = replace(
+        refined.scale_map, turn=noisy_field.scale_map.turn, bend=noisy_field.scale_map.bend
+    )
+    twice = fairfield.Field(refined.module, refined.normalization, refined.report, again)
+    points = noisy_sphere.vertices[::7]
+    once_off, twice_off = (
+        _normal_error(fairfield.smooth(field, points)) for field in (refined, twice)
+    )
+    assert once_off < twice_off
 
 
 def test_asking_them_can_be_cancelled(

@@ -181,6 +181,10 @@ class ScaleMap:
         """The design that this surface needs."""
         return tangent_stencil(float(self.spacing[0]))
 
+    def without_corrections(self) -> ScaleMap:
+        """The same map, for a field that the vertices have nothing to add to."""
+        return replace(self, turn=np.zeros_like(self.turn), bend=np.zeros_like(self.bend))
+
     def scales_at(self, points: Array) -> tuple[Array, Array]:
         """Return normal and curvature scales (N,) for (N, 3) points.
 

@@ -60,6 +60,8 @@ def differentiate(
 ) -> Jets:
     """Return the jets of a field at (N, 3) points.
 
+    They are the field's alone: `smooth` adds what the vertices of a noisy mesh tell.
+
     Parameters
     ----------
     points
@@ -68,7 +70,8 @@ def differentiate(
         Standard deviation per axis of the neighbourhood that the polynomial is fitted to (or step
         of finite differences), in the mesh's own units. "auto" takes it from the field's map, for
         the Hessian and for the rest each its own. Autodiff and the mesh have none. Near the rim of
-        an open sheet a larger one is replaced by the largest whose disk ends there, or by "auto".
+        an open sheet, and off its surface, a larger one is replaced by the largest whose disk ends
+        within the rim, or by "auto".
     scale_factor
         Multiplies the scale: above 1 is smoother.
     operator

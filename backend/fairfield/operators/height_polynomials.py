@@ -16,6 +16,7 @@ import torch
 from ..fused import VertexCells
 from ..fused.layout import Disks
 from ..jets import Array
+from ..progress import Progress, ProgressCallback, silent
 from ..threads import thread_count
 from .tangent import tangent_frame
 
@@ -34,6 +35,7 @@ BENDS = np.array([0.0, 0, 0, 4, 2, 4])
 derivatives together."""
 UNKNOWN = 1e6
 """The variance where there are too few."""
+DISKS_AT_ONCE = 1 << 11
 REGULAR = 1e-9
 """Added to the normal equations of each vertex, to solve them where a disk has too few."""
 
@@ -65,6 +67,7 @@ def height_polynomials(
     radius: Array,
     share: Array,
     vertices: VertexCells,
+    progress: ProgressCallback = silent,
 ) -> HeightPolynomials:
     """Fit polynomials to the vertices over M disks.
 
@@ -79,6 +82,31 @@ def height_polynomials(
     vertices
         In the cube.
     """
+    parts = []
+    for start in range(0, len(middles), DISKS_AT_ONCE):
+        progress(Progress(start / len(middles), "Asking the vertices"))
+        disks = slice(start, start + DISKS_AT_ONCE)
+        parts.append(
+            _fitted(
+                middles[disks],
+                normals[disks],
+                shapes[disks],
+                radius[disks],
+                share[disks],
+                vertices,
+            )
+        )
+    return HeightPolynomials(*(np.concatenate(each) for each in zip(*parts, strict=True)))
+
+
+def _fitted(
+    middles: Array,
+    normals: Array,
+    shapes: Array,
+    radius: Array,
+    share: Array,
+    vertices: VertexCells,
+) -> HeightPolynomials:
     low = slice(QUADRIC)
     across = tangent_frame(torch.from_numpy(normals)).numpy()
     frame = np.concatenate([across, normals[:, None]], axis=1)  # [M, 3, 3]
