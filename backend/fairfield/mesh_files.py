@@ -1,7 +1,7 @@
-"""Mesh files: PLY (binary: see `binary_ply`), OBJ, STL and GLB by trimesh, and `.npz`.
+"""Mesh files: PLY (see `ply`) and OBJ (see `obj`), STL and GLB by trimesh, and `.npz`.
 
 Vertices are neither merged nor reordered, and unused ones are kept, so that results match the file
-row by row. Polygons are triangulated.
+row by row. Polygons are triangulated: see `polygons`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from .binary_ply import is_binary_ply, read_binary_ply
 from .errors import MeshError
 from .mesh import TriangleMesh
+from .obj import read_obj
+from .ply import read_ply
 from .whole_files import write_whole
 
 SUFFIXES = (".ply", ".obj", ".stl", ".glb", ".npz")
@@ -126,11 +127,13 @@ def _read_npz(content: bytes) -> tuple[NDArray, NDArray]:
 
 def _read_polygons(content: bytes, suffix: str) -> tuple[NDArray, NDArray]:
     try:
-        if suffix == ".ply" and is_binary_ply(content):
-            vertices, triangles = read_binary_ply(content)
+        if suffix == ".ply":
+            vertices, triangles = read_ply(content)
+        elif suffix == ".obj":
+            vertices, triangles = read_obj(content)
         else:
             vertices, triangles = _read_by_trimesh(content, suffix)
-    except MemoryError:
+    except (MemoryError, MeshError):
         raise
     # The loaders raise whatever the broken bytes happen to trip over.
     except Exception:

@@ -91,14 +91,99 @@ def test_faces_of_a_binary_ply_may_have_any_number_of_corners(tmp_path: Path, fa
     mesh = TriangleMesh.load(path)
     np.testing.assert_array_equal(mesh.vertices, points)
     expected = [[f[0], f[i], f[i + 1]] for f in corners for i in range(1, len(f) - 1)]
-    assert sorted(mesh.triangles.tolist()) == sorted(expected)
+    assert mesh.triangles.tolist() == expected
+    # Nobody misses the edges, nor asks how the header's lines end.
+    header, body = content.split(b"end_header\n", 1)
+    for line_end in (b"\r\n", b" \n"):
+        lines = header.replace(b"\n", line_end) + b"end_header" + line_end
+        path.write_bytes(lines + body[:-3])
+        assert TriangleMesh.load(path).triangles.tolist() == expected
     for end in (len(content) - 12, content.index(b"end_header") + 40, 100):
         path.write_bytes(content[:end])
         with pytest.raises(MeshError, match=r"blender\.ply: the file is damaged or no PLY file"):
             TriangleMesh.load(path)
 
 
-def test_the_loader_s_own_warnings_are_kept_away(tmp_path: Path) -> None:
+def polygon_file(kind: str, points: list, faces: list[list[int]]) -> bytes:
+    """An OBJ file, an ASCII PLY file, or one with numbers as struct's character says."""
+    if kind == "obj":
+        lines = [f"v {x} {y} {z}" for x, y, z in points]
+        lines += ["f " + " ".join(str(corner + 1) for corner in face) for face in faces]
+        return "\n".join(lines).encode()
+    encoding = {"<": "binary_little_endian", ">": "binary_big_endian", "ascii": "ascii"}[kind]
+    content = (
+        f"ply\nformat {encoding} 1.0\nelement vertex {len(points)}\n"
+        "property float x\nproperty float y\nproperty float z\n"
+        f"element face {len(faces)}\nproperty uchar flags\n"
+        "property list ushort int vertex_index\nproperty double weight\nend_header\n"
+    ).encode()
+    if kind == "ascii":
+        lines = [" ".join(map(str, point)) for point in points]
+        lines += [" ".join(map(str, (7, len(face), *face, 0.5))) for face in faces]
+        return content + "\n".join(lines).encode()
+    content += b"".join(struct.pack(f"{kind}3f", *point) for point in points)
+    for face in faces:
+        content += struct.pack(f"{kind}BH{len(face)}id", 7, len(face), *face, 0.5)
+    return content
+
+
+@pytest.mark.parametrize("kind", ["obj", "ascii", "<", ">"])
+def test_faces_keep_their_order(tmp_path: Path, kind: str) -> None:
+    points = [(0, 0, 0), (2, 0, 0), (3, 1, 0), (2, 2, 0), (0, 2, 0), (7, 7, 7)]
+    path = tmp_path / f"faces.{'obj' if kind == 'obj' else 'ply'}"
+    path.write_bytes(polygon_file(kind, points, [[0, 1, 3, 4], [1, 2, 3], [0, 1, 2, 3]]))
+    mesh = TriangleMesh.load(path)
+    np.testing.assert_array_equal(mesh.vertices, points)
+    assert mesh.triangles.tolist() == [[0, 1, 3], [0, 3, 4], [1, 2, 3], [0, 1, 2], [0, 2, 3]]
+
+
+@pytest.mark.parametrize("kind", ["obj", "ascii", "<", ">"])
+@pytest.mark.parametrize("turn", range(6))
+def test_concave_polygons_are_cut_within(tmp_path: Path, kind: str, turn: int) -> None:
+    """Area and volume of a prism over an L of three unit squares, and of one over a dart."""
+    corners = [(0, 0), (2, 0), (2, 1), (1, 1), (1, 2), (0, 2)]
+    darts = [(0, 0), (3, 0), (1, 1), (0, 3)]
+    slope = np.sqrt(5)
+    for outline, area, volume in ((corners, 14, 3), (darts, 6 + 6 + 2 * slope, 3)):
+        count = len(outline)
+        points = [(*corner, height) for height in (0, 1) for corner in outline]
+        top = [count + (each + turn) % count for each in range(count)]
+        bottom = [(each + turn) % count for each in range(count)][::-1]
+        after = [*range(1, count), 0]
+        sides = [[i, after[i], count + after[i], count + i] for i in range(count)]
+        path = tmp_path / f"prism.{'obj' if kind == 'obj' else 'ply'}"
+        path.write_bytes(polygon_file(kind, points, [top, *sides, bottom]))
+        mesh = TriangleMesh.load(path)
+        np.testing.assert_array_equal(mesh.vertices, points)
+        assert mesh.triangle_areas().sum() == pytest.approx(area)
+        determinants = np.linalg.det(mesh.vertices[mesh.triangles])
+        assert determinants.sum() / 6 == pytest.approx(volume)
+
+
+def test_numbers_that_make_no_mesh_are_told(tmp_path: Path) -> None:
+    content = BLENDER_HEADER.format(faces=1).encode() + bytes(1000)
+    path = tmp_path / "lists.ply"
+    path.write_bytes(content.replace(b"property float s", b"property list uchar float s"))
+    with pytest.raises(MeshError, match=r"lists\.ply: its vertices have lists of numbers"):
+        TriangleMesh.load(path)
+    path.write_bytes(content.replace(b"list uchar uint", b"list uchar float"))
+    with pytest.raises(MeshError, match=r"lists\.ply: its faces .* with a decimal point"):
+        TriangleMesh.load(path)
+
+
+def test_an_obj_keeps_its_order_whatever_the_materials(tmp_path: Path) -> None:
+    """With corners counted backwards, lines that go on, colours and comments."""
+    (tmp_path / "parts.obj").write_bytes(
+        b"# v 9 9 9\r\nv 0 0 0 1 0 0\r\nv 1 0 0 1 0 0\r\nv 1 1 0 1 0 0 # the third\r\n"
+        b"usemtl a\r\nf -3 -2 -1\r\nv 0 1 0\r\nv 5 5 5\r\nusemtl b\r\nf 1//1 3//1 \\\r\n4//1\r\n"
+        b"l 1 2\r\nusemtl a\r\nf 1/1/1 2/2/1 3/3/1 4/4/1\r\n"
+    )
+    mesh = TriangleMesh.load(tmp_path / "parts.obj")
+    assert mesh.vertices.tolist() == [[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [5, 5, 5]]
+    assert mesh.triangles.tolist() == [[0, 1, 2], [0, 2, 3], [0, 1, 2], [0, 2, 3]]
+
+
+def test_coordinates_that_are_not_finite_are_told_without_warnings(tmp_path: Path) -> None:
     """As of an unused vertex in a file with texture coordinates."""
     (tmp_path / "nan.obj").write_text(
         "v 0 0 0\nv nan 0 0\nv 1 0 0\nv 1 1 0\nvt 0 0\nvt 1 0\nvt 1 1\nf 1/1 3/2 4/3\n"
