@@ -38,9 +38,11 @@ def propose(settings: bpy.types.PropertyGroup, blender_object: bpy.types.Object 
 def convert(settings: bpy.types.PropertyGroup, blender_object: bpy.types.Object | None) -> None:
     """Keep the scale as large as it is on an object when other units were chosen.
 
-    Under uneven scale, as large in relation to the object's size.
+    Under uneven scale, as large in relation to the object's size. Without a mesh the number stays,
+    and so do its units, so that it is the same again when they are chosen back.
     """
-    before, settings.scale_units = settings.scale_units, settings.units
+    # Where none are stored it was set in those that were chosen until now.
+    before = settings.scale_units or {"local": "world", "world": "local"}[settings.units]
     if before == settings.units or not settings.is_property_set("scale"):
         return
     if blender_object is None or blender_object.type != "MESH":

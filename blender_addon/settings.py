@@ -31,6 +31,10 @@ def _units_changed(settings: FairfieldSettings, context: bpy.types.Context) -> N
         manual_scale.convert(settings, context.view_layer.objects.active)
 
 
+def _scale_set(settings: FairfieldSettings, _context: bpy.types.Context) -> None:
+    settings.scale_units = settings.units
+
+
 def _scale_changed_hands(settings: FairfieldSettings, context: bpy.types.Context) -> None:
     if not settings.scale_is_auto and settings.id_data == context.scene:
         manual_scale.propose(settings, context.view_layer.objects.active)
@@ -87,11 +91,12 @@ class FairfieldSettings(bpy.types.PropertyGroup):
         soft_max=1.0,
         precision=4,
         step=0.1,
+        update=_scale_set,
     )
     # What the scale was last set to for the artist; whatever else it is, somebody chose.
     proposed_scale: bpy.props.FloatProperty(options={"HIDDEN"})
-    # The units that the scale is in, to notice that others were chosen.
-    scale_units: bpy.props.StringProperty(default="local", options={"HIDDEN"})
+    # The units that the scale was set in; empty in files that have none stored.
+    scale_units: bpy.props.StringProperty(options={"HIDDEN"})
     resolution: bpy.props.IntProperty(
         name="Resolution",
         description="Cells along a side of the cube around the mesh, which is a ninth wider than "
