@@ -252,10 +252,16 @@ def _draw_report(
     if isinstance(report, FitReport) and report.refined:
         settings = context.scene.fairfield
         placement = Placement.in_units(settings.units, blender_object.matrix_world)
+        was_set = (report.preset, report.placement.units)
         if settings.preset != report.preset or not placement.fits_like(report.placement):
+            reason = (
+                f"In the present Quality and Units {name}"
+                if (settings.preset, settings.units) != was_set
+                # Under uneven scale the mesh is fitted as it stands in the scene.
+                else f"{name} was turned and is scaled unevenly, so it"
+            )
             text = (
-                f"In the present Quality and Units {name} will be fitted anew, without Refine; "
-                "click Refine to have it there too."
+                f"{reason} will be fitted anew, without Refine; click Refine to have it there too."
             )
             draw_sentence(box, context, text, "INFO")
     if blender_object.mode == "EDIT":

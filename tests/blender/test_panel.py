@@ -272,6 +272,22 @@ def test_the_report_says_where_refine_is_not_kept(sphere, scene, told):
     assert said in told()
 
 
+def test_the_report_says_that_turning_loses_refine(sphere, scene, told):
+    """Under uneven scale, where the mesh is fitted as it stands in the scene."""
+    scene.fairfield.units = "world"
+    ball = sphere()
+    ball.scale = (2, 1, 1)
+    bpy.context.view_layer.update()
+    bpy.ops.fairfield.refine()
+    ball.location.x = 5.0
+    assert "without Refine" not in told()
+    ball.rotation_euler.z = 0.5
+    assert f"{ball.name} was turned and is scaled unevenly, so it will be fitted anew" in told()
+    assert "present Quality" not in told()
+    scene.fairfield.units = "local"
+    assert f"In the present Quality and Units {ball.name} will be fitted anew" in told()
+
+
 def test_a_manual_scale_names_its_unit(sphere, scene, drawn):
     sphere()
     scene.fairfield.scale_is_auto = False
