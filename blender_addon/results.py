@@ -51,7 +51,8 @@ def write_smoothed(work: Work, scene: bpy.types.Scene) -> None:
 def add_extracted(work: Work, context: bpy.types.Context) -> list[bpy.types.Object]:
     """Add the extracted mesh beside each object that it serves; return the objects that have it.
 
-    What was extracted of an object before, and is still as it was, takes the mesh instead.
+    What was extracted of an object before, and is still as it was, takes the mesh instead and keeps
+    its materials; in world units only if it is as large as the object.
 
     Raises
     ------
@@ -72,19 +73,18 @@ def add_extracted(work: Work, context: bpy.types.Context) -> list[bpy.types.Obje
         placement.bring_back(extracted.arrays["vertices"]),
         placement.orient(extracted.arrays["triangles"]),
     )
-    found = (sources.find_object(uid) for uid in source.replaces)
-    earlier = [each for each in found if each is not None and extractions.is_untouched(each)]
-    for material in (earlier or originals)[0].data.materials:
-        mesh.materials.append(material)
     attributes.write_quantities(mesh, extracted.arrays, placement)
     overlay.color_mesh(mesh, context.scene)
     digest = sources.mesh_digest(mesh)
+    found = (sources.find_object(uid) for uid in source.replaces)
+    earlier = [each for each in found if each is not None and _can_take(each, source)]
+    dressed: dict[tuple[bpy.types.Material | None, ...], bpy.types.Mesh] = {}
     added = []
     for original in originals:
         own = [each for each in earlier if extractions.origin_of(each) == original]
         for each in own:
-            _exchange_mesh(each, mesh)
-        made = own or [_place_beside(original, mesh, context)]
+            _exchange_mesh(each, _dressed_like(each, mesh, dressed))
+        made = own or [_place_beside(original, _dressed_like(original, mesh, dressed), context)]
         for each in made:
             extractions.mark(each, original, digest)
         added += made
@@ -141,6 +141,34 @@ def _refuse_other_sizes(source: Source, users: list[bpy.types.Object], button: s
             f"{source.name}: the object was scaled meanwhile, so nothing is written; click "
             f"{button} again."
         )
+
+
+def _can_take(earlier: bpy.types.Object, source: Source) -> bool:
+    """Whether an object of Extract can have the new mesh: nothing is lost, and values are right."""
+    is_as_large = source.placement.is_as_large(earlier.matrix_world)
+    return is_as_large and extractions.is_untouched(earlier)
+
+
+def _dressed_like(
+    owner: bpy.types.Object,
+    mesh: bpy.types.Mesh,
+    dressed: dict[tuple[bpy.types.Material | None, ...], bpy.types.Mesh],
+) -> bpy.types.Mesh:
+    """Return the mesh with an object's materials: the first time itself, for others a copy.
+
+    Parameters
+    ----------
+    dressed
+        The meshes that there are by now, by their materials.
+    """
+    materials = tuple(owner.data.materials)
+    if materials not in dressed:
+        own = mesh.copy() if dressed else mesh
+        own.materials.clear()
+        for material in materials:
+            own.materials.append(material)
+        dressed[materials] = own
+    return dressed[materials]
 
 
 def _exchange_mesh(owner: bpy.types.Object, mesh: bpy.types.Mesh) -> None:

@@ -246,7 +246,7 @@ class Session:
         self.tell(each_once(messages))
 
     def _keep_surface_report(self, work: Work, made: list[bpy.types.Object]) -> None:
-        digest = sources.mesh_digest(made[0].data)  # they share it
+        digest = sources.mesh_digest(made[0].data)  # but for materials they share it
         for each in made:
             self.reports[each.session_uid] = reports.of_surface(
                 work, digest, sources.modifiers_digest(each)

@@ -166,6 +166,40 @@ def test_an_edited_result_is_a_mesh_like_any_other(sphere):
     assert made.name in bpy.data.objects
 
 
+def test_a_result_of_another_size_gets_no_values_of_the_first(sphere, scene, read):
+    """In world units."""
+    scene.fairfield.units = "world"
+    sphere()
+    made = extracted_again(resolution=24)
+    made.scale = (3.0, 3.0, 3.0)
+    other = extracted_again(resolution=32)
+    assert other is not made
+    assert other.scale[0] == 1.0
+    assert np.median(read(other, "mean_curvature")) == pytest.approx(1.0, rel=0.05)
+    select(made)
+    assert extracted_again(units="local") is made  # where the size does not matter
+
+
+def test_results_keep_their_own_materials(sphere):
+    ball = sphere()
+    made = extracted_again(resolution=24)
+    twin = made.copy()
+    twin.data = made.data.copy()
+    bpy.context.collection.objects.link(twin)
+    for each in (made, twin):
+        each.data.materials.append(bpy.data.materials.new("Skin"))
+    skins = [each.data.materials[0] for each in (made, twin)]
+    assert skins[0] is not skins[1]
+    select(ball, made, twin)
+    bpy.context.scene.fairfield.resolution = 32
+    bpy.ops.fairfield.extract()
+    assert set(bpy.context.selected_objects) == {made, twin}
+    assert [list(each.data.materials) for each in (made, twin)] == [[each] for each in skins]
+    assert len(made.data.vertices) == len(twin.data.vertices)
+    assert "curvature_color" in twin.data.attributes
+    assert len(bpy.data.meshes) == 3
+
+
 def test_a_result_whose_source_cannot_be_read_says_so(sphere, job):
     ball = sphere()
     made = extracted_again(resolution=24)
