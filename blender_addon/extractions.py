@@ -10,13 +10,22 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import bpy
+import numpy as np
 
 from . import sources
 from .messages import Message
+from .quantities import COLOR, DIRECTIONS, SCALARS
 from .sources import Source
 
 # On an object that Extract made: the name of its source, and the fingerprint of the mesh.
 KEY = "fairfield_extracted"
+
+# What may be on a mesh that nobody has edited. Flat shading and custom normals are a click each.
+_OWN = {"position", "sharp_face", "custom_normal", COLOR, *SCALARS, *DIRECTIONS}
+# Names with a dot are Blender's own, as for what is selected; these hold what somebody has made.
+_HIDDEN_WORK = {".uv_seam", ".sculpt_mask", ".sculpt_face_set"}
+# Blender also stores these where all of them are zero.
+_WORK_UNLESS_ZERO = {"sharp_edge": np.bool_, "material_index": np.int32}
 
 # The source of an object, both by `session_uid`: a name is enough for later sessions only, since a
 # pointer to the object would keep one that is deleted in the file.
@@ -30,8 +39,10 @@ def mark(made: bpy.types.Object, origin: bpy.types.Object, digest: bytes) -> Non
 
 
 def is_untouched(blender_object: bpy.types.Object) -> bool:
-    """Whether an object is of Extract, and has the mesh that it was made with."""
+    """Whether an object is of Extract, and has the mesh that it was made with and no more on it."""
     if blender_object.type != "MESH" or KEY not in blender_object or blender_object.mode == "EDIT":
+        return False
+    if _has_work(blender_object):
         return False
     return blender_object[KEY]["mesh"] == sources.mesh_digest(blender_object.data).hex()
 
@@ -90,6 +101,26 @@ def read_selected(context: bpy.types.Context, units: str) -> tuple[list[Source],
             if uid in orphans:
                 source.warnings.append(orphans[uid])
     return found, problems + others
+
+
+def _has_work(blender_object: bpy.types.Object) -> bool:
+    """Whether somebody has put on a mesh what another mesh would not have, as UVs or weights."""
+    mesh = blender_object.data
+    if mesh.shape_keys is not None or len(blender_object.vertex_groups):
+        return True
+    if any(modifier.type == "MULTIRES" for modifier in blender_object.modifiers):
+        return True  # what is sculpted with it is on the mesh
+    return any(_is_work(attribute) for attribute in mesh.attributes)
+
+
+def _is_work(attribute: bpy.types.Attribute) -> bool:
+    if attribute.name in _WORK_UNLESS_ZERO:
+        values: np.ndarray = np.empty(len(attribute.data), _WORK_UNLESS_ZERO[attribute.name])
+        attribute.data.foreach_get("value", values)
+        return bool(values.any())
+    if attribute.name.startswith("."):
+        return attribute.name in _HIDDEN_WORK
+    return attribute.name not in _OWN
 
 
 @contextmanager

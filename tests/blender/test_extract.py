@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bpy
+import installed
 import numpy as np
 import pytest
 from scenes import positions, select
@@ -164,6 +165,61 @@ def test_an_edited_result_is_a_mesh_like_any_other(sphere):
     made.data.update()
     assert extracted_again().name == "Sphere Fairfield Fairfield"
     assert made.name in bpy.data.objects
+
+
+def _paint(made: bpy.types.Object) -> None:
+    made.data.color_attributes.new("Painted", "BYTE_COLOR", "CORNER")
+
+
+def _give_a_face_another_material(made: bpy.types.Object) -> None:
+    for name in ("Skin", "Eyes"):
+        made.data.materials.append(bpy.data.materials.new(name))
+    made.data.polygons[3].material_index = 1
+
+
+WORK = {
+    "UVs": lambda made: made.data.uv_layers.new(),
+    "colours": _paint,
+    "weights": lambda made: made.vertex_groups.new(name="Arm").add([0, 1], 1.0, "REPLACE"),
+    "shape keys": lambda made: made.shape_key_add(),
+    "materials of faces": _give_a_face_another_material,
+    "seams": lambda made: setattr(made.data.edges[0], "use_seam", True),
+    "sharp edges": lambda made: setattr(made.data.edges[0], "use_edge_sharp", True),
+    "an attribute": lambda made: made.data.attributes.new("own", "FLOAT", "POINT"),
+    "sculpted details": lambda made: made.modifiers.new("Details", "MULTIRES"),
+}
+
+
+def test_a_result_with_work_on_it_is_an_edited_one(sphere):
+    sphere()
+    made = extracted_again(resolution=24)
+    extractions = installed.module("extractions")
+    for name, put in WORK.items():
+        twin = made.copy()
+        twin.data = made.data.copy()
+        bpy.context.collection.objects.link(twin)
+        assert extractions.is_untouched(twin), name
+        put(twin)
+        assert not extractions.is_untouched(twin), name
+    select(made)
+    made.data.uv_layers.new(name="Unwrapped")
+    assert extracted_again() is not made
+    assert "Unwrapped" in made.data.uv_layers
+
+
+def test_what_fairfield_puts_on_a_result_is_no_work(sphere, scene):
+    sphere()
+    made = extracted_again(resolution=24)
+    bpy.ops.fairfield.smooth()
+    scene.fairfield.quantity = "curvedness"
+    bpy.ops.fairfield.apply_normals()
+    _give_a_face_another_material(made)
+    made.data.polygons[3].material_index = 0
+    materials = list(made.data.materials)
+    bpy.ops.object.mode_set(mode="EDIT")
+    bpy.ops.object.mode_set(mode="OBJECT")
+    assert extracted_again() is made
+    assert list(made.data.materials) == materials
 
 
 def test_a_result_of_another_size_gets_no_values_of_the_first(sphere, scene, read):
