@@ -17,7 +17,7 @@ from .messages import Message
 from .quantities import COLOR, DIRECTIONS, SCALARS
 from .sources import Source
 
-# On an object that Extract made: the name of its source, and the fingerprint of the mesh.
+# On an object that Extract made: the name of its source, and the fingerprints of both meshes.
 KEY = "fairfield_extracted"
 
 # What may be on a mesh that nobody has edited. Flat shading and custom normals are a click each.
@@ -34,7 +34,11 @@ _origins: dict[int, int] = {}
 
 def mark(made: bpy.types.Object, origin: bpy.types.Object, digest: bytes) -> None:
     """Note of which object, and with which mesh, an object was made."""
-    made[KEY] = {"source": origin.name, "mesh": digest.hex()}
+    made[KEY] = {
+        "source": origin.name,
+        "source_mesh": sources.mesh_digest(origin.data).hex(),
+        "mesh": digest.hex(),
+    }
     _origins[made.session_uid] = origin.session_uid
 
 
@@ -48,13 +52,18 @@ def is_untouched(blender_object: bpy.types.Object) -> bool:
 
 
 def origin_of(made: bpy.types.Object) -> bpy.types.Object | None:
-    """Return the source of an object that Extract made; None if it is gone."""
+    """Return the source of an object that Extract made; None if it is gone.
+
+    A name alone may be another object's by now, so in later sessions the mesh must be the same too.
+    """
     if made.session_uid in _origins:
         origin = sources.find_object(_origins[made.session_uid])
     else:
         origin = bpy.data.objects.get(made[KEY]["source"])
+        if origin is not None and not _has_source_mesh(origin, made):
+            return None
     is_there = origin is not None and origin.type == "MESH" and origin.users_scene
-    return origin if is_there else None
+    return origin if is_there and origin != made else None
 
 
 def read_selected(context: bpy.types.Context, units: str) -> tuple[list[Source], list[Message]]:
@@ -76,8 +85,8 @@ def read_selected(context: bpy.types.Context, units: str) -> tuple[list[Source],
         if origin is None:
             chosen.setdefault(each, [])
             orphans[each.session_uid] = (
-                f"{each.name}: its source '{each[KEY]['source']}' is gone, so the extracted mesh "
-                "itself was fitted."
+                f"{each.name}: its source '{each[KEY]['source']}' is gone or has another mesh by "
+                "now, so the extracted mesh itself was fitted."
             )
         else:
             chosen.setdefault(origin, []).append(each)
@@ -101,6 +110,12 @@ def read_selected(context: bpy.types.Context, units: str) -> tuple[list[Source],
             if uid in orphans:
                 source.warnings.append(orphans[uid])
     return found, problems + others
+
+
+def _has_source_mesh(candidate: bpy.types.Object, made: bpy.types.Object) -> bool:
+    if candidate.type != "MESH":
+        return False
+    return sources.mesh_digest(candidate.data).hex() == made[KEY].get("source_mesh")
 
 
 def _has_work(blender_object: bpy.types.Object) -> bool:

@@ -256,6 +256,33 @@ def test_results_keep_their_own_materials(sphere):
     assert len(bpy.data.meshes) == 3
 
 
+@pytest.mark.parametrize("namesake", ["the result", "another mesh", "the source"])
+def test_in_later_sessions_a_name_is_not_enough(sphere, job, tmp_path, namesake):
+    ball = sphere()
+    made = extracted_again(resolution=24)
+    if namesake != "the source":
+        bpy.data.objects.remove(ball)
+    if namesake == "the result":
+        made.name = "Sphere"
+    elif namesake == "another mesh":
+        sphere(radius=2.0).name = "Sphere"
+    name, other = made.name, "Sphere"
+    select(made)
+    path = str(tmp_path / "later.blend")
+    bpy.ops.wm.save_as_mainfile(filepath=path)
+    bpy.ops.wm.open_mainfile(filepath=path)
+    made = bpy.data.objects[name]
+    count, others = len(made.data.vertices), len(bpy.data.objects[other].data.vertices)
+    if namesake == "the source":
+        assert extracted_again(resolution=32) is made
+        assert not job.session.messages
+        return
+    assert extracted_again(resolution=32) is not made
+    assert "is gone or has another mesh by now" in job.session.messages[0]
+    assert len(made.data.vertices) == count
+    assert len(bpy.data.objects[other].data.vertices) == others
+
+
 def test_a_result_whose_source_cannot_be_read_says_so(sphere, job):
     ball = sphere()
     made = extracted_again(resolution=24)
@@ -265,7 +292,8 @@ def test_a_result_whose_source_cannot_be_read_says_so(sphere, job):
     bpy.data.objects.remove(ball)
     assert extracted_again() is not made
     assert job.session.messages == [
-        "Sphere Fairfield: its source 'Sphere' is gone, so the extracted mesh itself was fitted."
+        "Sphere Fairfield: its source 'Sphere' is gone or has another mesh by now, so the "
+        "extracted mesh itself was fitted."
     ]
 
 
