@@ -227,6 +227,16 @@ def test_facets_beside_the_surface_are_not_taken_for_it() -> None:
     assert error < 1.05 * angles_in_degrees(field, normals).mean()
 
 
+@pytest.mark.parametrize("minor", [0.2, 0.26])
+def test_a_shape_of_few_facets_is_no_worse_than_they_are(minor: float) -> None:
+    vertices, triangles, exact, _ = torus(0.68, minor, 20, 20)
+    mesh = fairfield.TriangleMesh(vertices, triangles)
+    own = igl.per_vertex_normals(vertices, triangles, igl.PER_VERTEX_NORMALS_WEIGHTING_TYPE_ANGLE)
+    answer = fairfield.smooth(fairfield.fit(mesh), mesh).normals
+    error, own_error = (angles_in_degrees(each, exact).mean() for each in (answer, own))
+    assert error < 1.1 * own_error
+
+
 def test_smooth_takes_them_and_says_so(sphere_field: fairfield.Field) -> None:
     vertices, triangles = icosphere(radius=3.0, subdivisions=4)
     mesh = fairfield.TriangleMesh(vertices + SPHERE_CENTER, triangles)

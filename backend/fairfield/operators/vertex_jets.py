@@ -66,6 +66,9 @@ LESS = (0.5, 0.8)
 """Error of a polynomial over that of the others up to which it is taken, and from which on not."""
 NO_MORE = (0.9, 1.0)
 """The same for facets' normals over the field's."""
+NOISE = (1.7, 2.2)
+"""What residuals tell, over the facets' error, up to which it is noise, and from which on a shape
+that the vertices do not resolve."""
 CLOSE = (0.01, 0.03)
 """Error in radians up to which a polynomial that is not taken is good for the curvature."""
 UNNOTICED = 1e-4
@@ -139,8 +142,10 @@ def vertex_jets(
         _falling(of_polynomial / np.maximum(others, UNNOTICED), LESS)
         for others in (of_facets, of_field)
     )
-    # Residuals of a shape are no noise: that would show in the facets' normals as well.
-    beyond_noise = np.sqrt(np.maximum(of_field**2 - np.minimum(of_noise, of_facets) ** 2, 0))
+    # Residuals of a shape are no noise: noise would show in the facets' normals as well.
+    as_noise = _falling(of_noise / np.maximum(of_facets, UNNOTICED), NOISE)
+    noise = as_noise * np.minimum(of_noise, of_facets)
+    beyond_noise = np.sqrt(np.maximum(of_field**2 - noise**2, 0))
     no_more = _falling(of_facets / np.maximum(beyond_noise, 1e-300), NO_MORE)
     polynomial = believed * less * np.maximum(clear, no_more)
     facets = believed * (1 - less) * no_more
