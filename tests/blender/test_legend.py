@@ -15,7 +15,6 @@ def legend(monkeypatch):
     """A function that returns the lines of text that the legend draws, without drawing them."""
     module = installed.module("legend")
     lines: list[str] = []
-    monkeypatch.setattr(module.overlay, "is_on", lambda _screen: True)
     monkeypatch.setattr(module, "_corner", lambda _context, _scale: (0, 0))
     monkeypatch.setattr(module, "_draw_bar", lambda *_: None)
     monkeypatch.setattr(module, "_draw_text", lambda text, *_: lines.append(text))
@@ -28,8 +27,11 @@ def legend(monkeypatch):
             scene=bpy.context.scene,
             preferences=SimpleNamespace(system=SimpleNamespace(ui_scale=1.0)),
         )
-        monkeypatch.setattr(module, "bpy", SimpleNamespace(context=context))
-        module._draw()
+        # Only here: Smooth has to know whether the overlay is on.
+        with monkeypatch.context() as patch:
+            patch.setattr(module.overlay, "is_on", lambda _screen: True)
+            patch.setattr(module, "bpy", SimpleNamespace(context=context))
+            module._draw()
         return lines
 
     return draw
