@@ -315,6 +315,9 @@ class Limits:
     what is handed over may in any case move away by the roughness of the mesh in the mean, and by
     four times that in the 99th percentile. But noise and facets are everywhere, and lost edges are
     few: where the values change very unevenly, nothing is handed over.
+
+    Nor may any part of the `surface` as it was move far, or, of what is handed over, pieces or
+    handles be added: both happen off the mesh, where it closes a hole, and no distance to it tells.
     """
 
     def __init__(

@@ -15,9 +15,10 @@ from .progress import Progress, ProgressCallback, silent
 
 CHECKING = Progress(0.0, "Checking the mesh")
 MAX_VERTICES = 2**31 - 1
-SHARP_DEGREES = 45.0
 MAX_COORDINATE = 1e150
 """Areas and volumes of larger meshes have no floating-point number."""
+SHARP_DEGREES = 45.0
+"""Angle between two triangles from which on their edge is sharp."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -31,6 +31,7 @@ from .operators.automatic_scale import (
     NOISE_OF_A_SCAN,
     OFFSET_RADIUS,
     ScaleMap,
+    as_matrix,
     averaging_weights,
 )
 from .operators.height_polynomials import UNKNOWN, height_polynomials
@@ -92,8 +93,10 @@ def with_vertex_evidence(
     )
     if patches is None:
         return scale_map
-    offset = _offset(scale_map, patches, vertices, part(progress, 0.5, 0.6))
-    turn, bend = _corrections(scale_map, patches, vertices, part(progress, 0.6, 1.0))
+    probe = scale_map.nearest(vertices)
+    offset = _offset(scale_map, patches, vertices, probe, part(progress, 0.5, 0.6))
+    cells = VertexCells(vertices, scale_map.normals[probe].astype(np.float64))
+    turn, bend = _corrections(scale_map, patches, cells, part(progress, 0.6, 1.0))
     return replace(
         scale_map,
         offset=offset.astype(np.float32),
@@ -103,13 +106,23 @@ def with_vertex_evidence(
 
 
 def _offset(
-    scale_map: ScaleMap, patches: SurfacePatches, vertices: Array, progress: ProgressCallback
+    scale_map: ScaleMap,
+    patches: SurfacePatches,
+    vertices: Array,
+    probe: NDArray[np.intp],
+    progress: ProgressCallback,
 ) -> Array:
-    """How far (M,) outside the smoothed surface the vertices lie around the probes."""
+    """How far (M,) outside the smoothed surface the vertices lie around the probes.
+
+    Parameters
+    ----------
+    probe
+        (V,) the nearest to each vertex.
+    """
     answers = patches.at(vertices, progress)
     limit = LARGEST_HEIGHT * float(scale_map.noise[0])
     heights = np.clip(answers.distance[answers.answered], -limit, limit)
-    probe = scale_map.nearest(vertices[answers.answered])
+    probe = probe[answers.answered]
     count = len(scale_map.points)
     number, total = np.bincount(probe, minlength=count), np.bincount(probe, heights, count)
 
@@ -124,16 +137,14 @@ def _offset(
 
 
 def _corrections(
-    scale_map: ScaleMap, patches: SurfacePatches, vertices: Array, progress: ProgressCallback
+    scale_map: ScaleMap, patches: SurfacePatches, vertices: VertexCells, progress: ProgressCallback
 ) -> tuple[Array, Array]:
     """What to add to the normals (M, 3) and to the shape operators (M, 3, 3) at the probes."""
     middles = patches.middles
     normals, narrow_shapes, shapes = patches.in_middles()
     scales, shares = scale_map.scales_at(middles), scale_map.disks_at(middles)[1:]
-    sides = scale_map.normals[scale_map.nearest(vertices)].astype(np.float64)
-    cells = VertexCells(vertices, sides)
     narrow, wide = (
-        height_polynomials(middles, normals, bent, WINDOW * scale, share, cells, report)
+        height_polynomials(middles, normals, bent, WINDOW * scale, share, vertices, report)
         for bent, scale, share, report in zip(
             (narrow_shapes, shapes),
             scales,
@@ -157,7 +168,8 @@ def _corrections(
     of_bend = np.minimum(of_bend, MOST_OF_SHAPE)
 
     points = scale_map.points.astype(np.float64)
-    distance, near = _nearest(points, middles, BLENDED_PATCHES)
+    ranks = np.arange(1, min(BLENDED_PATCHES, len(middles)) + 1)
+    distance, near = cKDTree(middles).query(points, k=ranks, workers=thread_count())
     weights = np.exp(-2 * (distance / (distance[:, -1:] + TINY)) ** 2)
     weights *= (normals[near] * scale_map.normals[:, None]).sum(axis=2) > 0
     weights /= np.maximum(weights.sum(axis=1, keepdims=True), TINY)
@@ -172,12 +184,10 @@ def _corrections(
 
 def _neighbours(points: Array, normals: Array, radius: Array) -> csr_array:
     """The sparse (N, N) matrix that averages over the points around, within about a radius (N,)."""
-    distance, near = _nearest(points, points, AGREEMENT_PATCHES)
-    weights = np.exp(-(distance**2) / (2 * radius[:, None] ** 2))
+    near, weights = averaging_weights(points, points, radius, AGREEMENT_PATCHES)
     weights *= (normals[near] * normals[:, None]).sum(axis=2) > ALIKE
     weights /= weights.sum(axis=1, keepdims=True)
-    starts = np.arange(0, weights.size + 1, weights.shape[1])
-    return csr_array((weights.ravel(), near.ravel(), starts), shape=(len(points), len(points)))
+    return as_matrix(weights, near, len(points))
 
 
 def _share_of_vertices(
@@ -205,10 +215,3 @@ def _share_of_vertices(
     # How wrong the vertices are is not known better than by how much the two differ.
     share: Array = known * agreement * of_field / (of_field + np.maximum(variance, square))
     return share
-
-
-def _nearest(points: Array, among: Array, count: int) -> tuple[Array, NDArray[np.intp]]:
-    """Distances (N, k) to the nearest ones, and which they are."""
-    ranks = np.arange(1, min(count, len(among)) + 1)
-    distance, near = cKDTree(among).query(points, k=ranks, workers=thread_count())
-    return distance, near

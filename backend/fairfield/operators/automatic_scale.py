@@ -657,7 +657,7 @@ def _averages(probes: _Probes, ladder: _Ladder, samples: list[Rows], reference: 
             averages.bends_of_degree[index + 1],
             averages.departures[index + 1],
             averages.usual_departures[index + 1],
-        ) = (_as_matrix(weights, near, len(squares)) @ squares).T
+        ) = (as_matrix(weights, near, len(squares)) @ squares).T
 
     threads = thread_count()
 
@@ -669,7 +669,7 @@ def _averages(probes: _Probes, ladder: _Ladder, samples: list[Rows], reference: 
     return averages
 
 
-def _as_matrix(weights: Array, columns: Rows, width: int) -> csr_array:
+def as_matrix(weights: Array, columns: Rows, width: int) -> csr_array:
     """The sparse (M, width) matrix with weights (M, k) in columns (M, k)."""
     starts = np.arange(0, weights.size + 1, weights.shape[1])
     return csr_array((weights.ravel(), columns.ravel(), starts), shape=(len(weights), width))
@@ -743,10 +743,13 @@ def _average_height(
 
 
 def averaging_weights(
-    points: Array, others: Array, radius: Array
+    points: Array, others: Array, radius: Array, count: int = AVERAGED_VERTICES
 ) -> tuple[NDArray[np.intp], Array]:
-    """Which others (N, k) to average over at (N, 3) points, within about a radius (N,), and how."""
-    ranks = np.arange(1, min(AVERAGED_VERTICES, len(others)) + 1)
+    """Which others (N, k) to average over at (N, 3) points, within about a radius (N,), and how.
+
+    At most so many.
+    """
+    ranks = np.arange(1, min(count, len(others)) + 1)
     distance, near = cKDTree(others).query(points, k=ranks, workers=thread_count())
     return near, np.exp(-(distance**2) / (2 * radius[:, None] ** 2))
 

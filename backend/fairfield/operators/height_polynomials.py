@@ -82,30 +82,21 @@ def height_polynomials(
     vertices
         In the cube.
     """
-    parts = []
+    disks, parts = (middles, normals, shapes, radius, share), []
     for start in range(0, len(middles), DISKS_AT_ONCE):
         progress(Progress(start / len(middles), "Asking the vertices"))
-        disks = slice(start, start + DISKS_AT_ONCE)
-        parts.append(
-            _fitted(
-                middles[disks],
-                normals[disks],
-                shapes[disks],
-                radius[disks],
-                share[disks],
-                vertices,
-            )
-        )
+        some = slice(start, start + DISKS_AT_ONCE)
+        parts.append(_fitted(vertices, *(each[some] for each in disks)))
     return HeightPolynomials(*(np.concatenate(each) for each in zip(*parts, strict=True)))
 
 
 def _fitted(
+    vertices: VertexCells,
     middles: Array,
     normals: Array,
     shapes: Array,
     radius: Array,
     share: Array,
-    vertices: VertexCells,
 ) -> HeightPolynomials:
     low = slice(QUADRIC)
     across = tangent_frame(torch.from_numpy(normals)).numpy()
