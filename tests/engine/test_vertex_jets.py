@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import fairfield
 import igl
 import numpy as np
 import pytest
+import trimesh
 from conftest import SPHERE_CENTER
 from fairfield.errors import Cancelled, FairfieldError
 from fairfield.operators.vertex_jets import VertexJets, vertex_jets
@@ -37,6 +40,10 @@ def _answers(vertices: Array, triangles: NDArray, normals: Array) -> tuple[Array
     jets, field = _compared(vertices, triangles, normals), _field_normals(normals)
     answer = jets.share[:, None] * jets.normals + (1 - jets.share)[:, None] * field
     return answer / np.linalg.norm(answer, axis=1, keepdims=True), field
+
+
+def _own_normals(vertices: Array, triangles: NDArray) -> Array:
+    return igl.per_vertex_normals(vertices, triangles, igl.PER_VERTEX_NORMALS_WEIGHTING_TYPE_ANGLE)
 
 
 def _sphere(subdivisions: int = 4) -> tuple[Array, NDArray, Array]:
@@ -231,10 +238,66 @@ def test_facets_beside_the_surface_are_not_taken_for_it() -> None:
 def test_a_shape_of_few_facets_is_no_worse_than_they_are(minor: float) -> None:
     vertices, triangles, exact, _ = torus(0.68, minor, 20, 20)
     mesh = fairfield.TriangleMesh(vertices, triangles)
-    own = igl.per_vertex_normals(vertices, triangles, igl.PER_VERTEX_NORMALS_WEIGHTING_TYPE_ANGLE)
+    own = _own_normals(vertices, triangles)
     answer = fairfield.smooth(fairfield.fit(mesh), mesh).normals
     error, own_error = (angles_in_degrees(each, exact).mean() for each in (answer, own))
     assert error < 1.1 * own_error
+
+
+def test_a_model_of_few_vertices_keeps_its_details(shared_data: Path) -> None:
+    with np.load(shared_data / "real" / "spot.npz") as spot:
+        corners, triangles = spot["vertices"].astype(np.float64), spot["faces"].astype(np.int64)
+    # Vertices and normals of the surface that subdivision leads to.
+    finer, of_finer = corners, triangles
+    for _ in range(4):
+        finer, of_finer = igl.loop(finer, of_finer)[:2]
+    exact = _own_normals(finer, of_finer)[: len(corners)]
+    mesh = fairfield.TriangleMesh(finer[: len(corners)], triangles)
+    field = fairfield.fit(mesh)
+    alone, answer = (fairfield.smooth(field, each).normals for each in (mesh.vertices, mesh))
+    own = _own_normals(mesh.vertices, triangles)
+    alone_error, own_error, error = (
+        angles_in_degrees(each, exact).mean() for each in (alone, own, answer)
+    )
+    assert error < 1.1 * own_error
+    assert error < 0.8 * alone_error
+
+
+def test_waves_of_six_vertices_are_not_taken_for_noise() -> None:
+    directions, triangles = icosphere(subdivisions=5)
+
+    def height(at: Array) -> Array:
+        """The surface is where a point's distance from the centre is 1 more than this."""
+        return 0.018 * np.sin(28 * at + [0, 1, 2]).prod(axis=1)
+
+    vertices = (1 + height(directions))[:, None] * directions
+    step = 1e-5 * np.eye(3)
+    distance = np.linalg.norm(vertices, axis=1)[:, None]
+    slope = np.stack(
+        [
+            (height((vertices + each) / distance) - height((vertices - each) / distance)) / 2e-5
+            for each in step
+        ],
+        axis=1,
+    )
+    slope -= (slope * directions).sum(axis=1, keepdims=True) * directions
+    exact = directions - slope
+    exact /= np.linalg.norm(exact, axis=1, keepdims=True)
+    own_error = angles_in_degrees(_own_normals(vertices, triangles), exact).mean()
+    mesh = fairfield.TriangleMesh(vertices, triangles)
+    answer = fairfield.smooth(fairfield.fit(mesh, "draft"), mesh).normals
+    # All of the waves would be 12 degrees.
+    assert 3 < own_error < 5
+    assert angles_in_degrees(answer, exact).mean() < 1.4 * own_error
+
+
+def test_noise_that_was_filtered_is_not_taken_for_a_shape() -> None:
+    vertices, triangles, exact, _ = torus(around=160, across=80)
+    moved = vertices + 0.003 * np.random.default_rng(0).standard_normal(vertices.shape)
+    filtered = trimesh.Trimesh(moved, triangles, process=False)
+    trimesh.smoothing.filter_taubin(filtered, iterations=10)
+    jets = _compared(np.array(filtered.vertices), triangles, exact)
+    assert jets.share.mean() < 0.05
 
 
 def test_smooth_takes_them_and_says_so(sphere_field: fairfield.Field) -> None:

@@ -12,6 +12,9 @@ Which of the three it is, the vertices tell:
   wrong alike there, and the residual does not tell by how much. Only where enough of the vertices
   tell of a shape, or lie in one plane, is the mesh believed at all: among as many as the field
   averages over, since an edge spoils few of them and noise all.
+- The details of a model that has few vertices for them leave residuals as noise does. But noise is
+  about the same everywhere around, and the next vertex has the opposite rather than the same of it;
+  and it turns facets as much as it moves vertices, while those of a model lie along its details.
 - On a circle, and to second order on every curve, the normals at both ends of a chord lean away
   from it alike. By how much they do not, a field of normals is wrong: half of it is close to the
   error of facets' mean normals. (Chords tell nothing of noise, which they have themselves.)
@@ -24,6 +27,7 @@ Which of the three it is, the vertices tell:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -57,6 +61,18 @@ HONEST = 2.0
 SHAPE = (0.2, 0.28)
 """Residual of the quartic over that of the quadric up to which, and from which on no more, what is
 left counts as the shape's own."""
+UNRESOLVED = (2.5, 4.0), (0.75, 0.9)
+"""What residuals tell, over the facets' error, from which on they are a shape's though a quartic
+does not follow it; if its residual over that of the quadric is not more than this."""
+UNEVEN, ALIKE_AT_ENDS = (0.3, 0.45), (0.15, 0.25)
+"""Scatter of the residuals' logarithms among neighbours, and correlation along chords of how high
+the polynomials run over the vertices, from which on residuals are a shape's. Measured: 0.2, seldom
+0.35, and -0.25 in white noise, 0.25 and 0.05 in noise that was filtered; a scatter of 0.3 to 1.5 in
+models, and a correlation of 0.3 in waves of six vertices."""
+LITTLE_LEFT = (0.4, 0.55)
+"""And mean residual of the quartic over that of the quadric up to which."""
+FEWEST_TO_TELL = 8
+"""Neighbours on the same face that it takes for both."""
 TOLD = (0.4, 0.5)
 """Share of the vertices around that must tell of a shape, for the mesh to be believed a little, and
 in full. On terraces it is a tenth, here and there a half."""
@@ -133,24 +149,31 @@ def vertex_jets(
     across, spread = _vertex_normals(places, triangles, outward)
     fits = _Fits(places, across)
     fits.fit(part(progress, 0.0, 0.7))
+    chords = _Chords(fits, triangles, spread)
+    errors = _errors(fits, chords, spread, outward)
     believed, clear = _believed(
-        fits, spread, outward, field_scale[first] / size, part(progress, 0.7, 1.0)
+        fits,
+        chords,
+        spread,
+        outward,
+        field_scale[first] / size,
+        errors.residual,
+        part(progress, 0.7, 1.0),
     )
     believed[~np.isfinite(field_normals[first]).all(axis=1)] = 0
-    of_polynomial, of_facets, of_field, of_noise = _errors(fits, triangles, spread, outward)
     less, less_than_field = (
-        _falling(of_polynomial / np.maximum(others, UNNOTICED), LESS)
-        for others in (of_facets, of_field)
+        _falling(errors.polynomial / np.maximum(others, UNNOTICED), LESS)
+        for others in (errors.facets, errors.field)
     )
     # Residuals of a shape are no noise: noise would show in the facets' normals as well.
-    as_noise = _falling(of_noise / np.maximum(of_facets, UNNOTICED), NOISE)
-    noise = as_noise * np.minimum(of_noise, of_facets)
-    beyond_noise = np.sqrt(np.maximum(of_field**2 - noise**2, 0))
-    no_more = _falling(of_facets / np.maximum(beyond_noise, 1e-300), NO_MORE)
+    as_noise = _falling(errors.noise / np.maximum(errors.facets, UNNOTICED), NOISE)
+    noise = as_noise * np.minimum(errors.noise, errors.facets)
+    beyond_noise = np.sqrt(np.maximum(errors.field**2 - noise**2, 0))
+    no_more = _falling(errors.facets / np.maximum(beyond_noise, 1e-300), NO_MORE)
     polynomial = believed * less * np.maximum(clear, no_more)
     facets = believed * (1 - less) * no_more
     # Facets have no curvature: the polynomial's may do where theirs are the better normals.
-    close = _falling(of_polynomial, CLOSE)
+    close = _falling(errors.polynomial, CLOSE)
     hessian = np.maximum(polynomial, believed * less_than_field * clear * close)
     normals = polynomial[:, None] * fits.normals + facets[:, None] * across
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-300)
@@ -249,7 +272,13 @@ class _Fits:
 
 
 def _believed(
-    fits: _Fits, spread: Array, outward: Array, field_scale: Array, progress: ProgressCallback
+    fits: _Fits,
+    chords: _Chords,
+    spread: Array,
+    outward: Array,
+    field_scale: Array,
+    residual: Array,
+    progress: ProgressCallback,
 ) -> tuple[Array, Array]:
     """How far to believe the vertices (V,), beside a field's unit normals (V, 3) at scales (V,).
 
@@ -259,12 +288,28 @@ def _believed(
     fitted = fits.quadric_residual > 0
     left = np.maximum(fits.quartic_residual - ROUNDINGS**2 * fits.rounding, 0)
     left = np.sqrt(left / np.where(fitted, fits.quadric_residual, 1))
+    from_residual, up_to_left = UNRESOLVED
+    unresolved = (1 - _falling(residual, from_residual)) * _falling(left, up_to_left)
+    flat = (spread < FLAT) & fits.across.any(axis=1)
+    curved = fitted & ~flat
+    log_residual = np.log(np.where(curved, fits.quartic_residual, 1)) / 2
+    heights = fits.height[chords.ends]
     turn = np.linalg.norm(fits.normals - outward, axis=1) ** 2
     table = np.stack(
-        [fitted * _falling(left, SHAPE), fitted, fits.usable * fits.variance, fits.usable * turn],
+        [
+            fitted * np.maximum(_falling(left, SHAPE), unresolved),
+            fitted,
+            fits.usable * fits.variance,
+            fits.usable * turn,
+            curved,
+            curved * left,
+            curved * log_residual,
+            curved * log_residual**2,
+            chords.at(chords.between_fits * heights.prod(axis=0)),
+            chords.at(chords.between_fits * (heights**2).mean(axis=0)),
+        ],
         axis=1,
     )
-    flat = (spread < FLAT) & fits.across.any(axis=1)
     in_plane = 2 * ROUNDINGS * np.sqrt(fits.rounding)
     believed, clear = np.zeros((2, count))
     # A quarter of the vertices reach twice as far with as many neighbours.
@@ -285,62 +330,119 @@ def _believed(
             )
             near = sample[near.reshape(len(some), -1)]
             alike = (outward[near] @ outward[some][:, :, None])[..., 0] > SAME_FACE
-            told, able, variance, change = (
+            told, able, variance, change, number, *residuals = (
                 (table[near] * alike[..., None]).sum(axis=1) + table[some]
             ).T
             off = (fits.places[near] - fits.places[some][:, None]) @ fits.across[some][:, :, None]
             level_with = (np.abs(off[..., 0]) < in_plane) & alike & flat[some][:, None]
             in_one_plane = (flat[some] + level_with.sum(axis=1)) / (1 + alike.sum(axis=1))
-            believed[some] = np.maximum(
-                1 - _falling(told / np.maximum(able, 1), TOLD),
-                1 - _falling(in_one_plane, IN_ONE_PLANE),
+            believed[some] = np.maximum.reduce(
+                [
+                    1 - _falling(told / np.maximum(able, 1), TOLD),
+                    1 - _falling(in_one_plane, IN_ONE_PLANE),
+                    _unlike_noise(number, *residuals),
+                ]
             )
             clear[some] = np.clip(1 - HONEST**2 * variance / np.maximum(change, 1e-300), 0, 1)
     return believed, clear
 
 
-def _errors(
-    fits: _Fits, triangles: NDArray[np.intp], spread: Array, outward: Array
-) -> tuple[Array, Array, Array, Array]:
-    """Errors in radians (V,) of the polynomials' normals, the facets' and the field's.
+def _unlike_noise(
+    number: Array, left: Array, logarithms: Array, squares: Array, products: Array, powers: Array
+) -> Array:
+    """How far (N,) residuals are unlike noise, by sums (N,) over so many neighbours.
 
-    And what exact normals would seem to have for the vertices' noise, as the residuals tell it.
+    Parameters
+    ----------
+    left
+        Of the quartics' residuals over the quadrics'.
+    logarithms, squares
+        Of the residuals' logarithms, and of their squares.
+    products, powers
+        Over chords, of the heights at both ends, and of their mean squares.
     """
-    ends = np.concatenate([triangles, np.roll(triangles, -1, axis=1)]).reshape(2, -1)
-    chords = fits.places[ends[1]] - fits.places[ends[0]]
-    length = np.linalg.norm(chords, axis=1)
-    # The normal on an edge is none of the faces' beside it. A triangle of two corners has a chord
-    # of no length, which tells nothing.
-    weight = np.maximum(1 - spread[ends].max(axis=0) / (1 - SAME_FACE), 0) * (length > 0)
-    length[length == 0] = 1
+    number = np.maximum(number, 1)
+    square = squares - logarithms**2 / number
+    scatter = np.sqrt(np.maximum(square, 0) / np.maximum(number - 1, 1))
+    correlation = products / np.maximum(powers, 1e-300)
+    unlike = np.maximum(1 - _falling(scatter, UNEVEN), 1 - _falling(correlation, ALIKE_AT_ENDS))
+    unlike *= _falling(left / number, LITTLE_LEFT)
+    return np.where(number >= FEWEST_TO_TELL, unlike, 0)
 
-    def around(of_chords: Array) -> Array:
-        """Sums (V,) over chords at a vertex and at its neighbours: six alone tell too little."""
-        at_ends, total = np.zeros((2, len(spread)))
-        for end in ends:
-            at_ends += np.bincount(end, of_chords, len(spread))
-        of_triangles = at_ends[triangles].sum(axis=1)
-        for corner in triangles.T:
-            total += np.bincount(corner, of_triangles, len(spread))
+
+class _Chords:
+    """The sides of the triangles, from vertex to vertex of `fits`."""
+
+    def __init__(self, fits: _Fits, triangles: NDArray[np.intp], spread: Array) -> None:
+        self._triangles = triangles
+        self._count = len(spread)
+        self.ends = np.concatenate([triangles, np.roll(triangles, -1, axis=1)]).reshape(2, -1)
+        self.vectors = fits.places[self.ends[1]] - fits.places[self.ends[0]]
+        self.length = np.linalg.norm(self.vectors, axis=1)
+        # The normal on an edge is none of the faces' beside it. A triangle of two corners has a
+        # chord of no length, which tells nothing.
+        on_edge = spread[self.ends].max(axis=0) / (1 - SAME_FACE)
+        self.weight = np.maximum(1 - on_edge, 0) * (self.length > 0)
+        self.length[self.length == 0] = 1
+        self.between_fits = self.weight * fits.usable[self.ends].all(axis=0)
+
+    def at(self, of_chords: Array) -> Array:
+        """Sums (V,) over the chords at a vertex."""
+        total = np.zeros(self._count)
+        for end in self.ends:
+            total += np.bincount(end, of_chords, self._count)
         return total
 
-    def squares(normals: Array, weight: Array, total: Array) -> Array:
-        lean = ((normals[ends[0]] + normals[ends[1]]) * chords).sum(axis=1)
-        # Where no chord tells, all are as wrong.
-        return (around(weight * (lean**2 / 4 + fits.rounding) / length**2) + 1e-12) / total
+    def around(self, of_chords: Array) -> Array:
+        """Sums (V,) over those at a vertex and at its neighbours: six alone tell too little."""
+        total = np.zeros(self._count)
+        of_triangles = self.at(of_chords)[self._triangles].sum(axis=1)
+        for corner in self._triangles.T:
+            total += np.bincount(corner, of_triangles, self._count)
+        return total
 
-    total = around(weight) + 1e-12
-    between_fits = weight * fits.usable[ends].all(axis=0)
-    of_fits = squares(fits.normals, between_fits, around(between_fits) + 1e-12)
+
+class _Errors(NamedTuple):
+    """In radians (V,): of the polynomials' normals, the facets' and the field's.
+
+    Attributes
+    ----------
+    noise
+        What exact normals would seem to have for the vertices' noise, as residuals tell it.
+    residual
+        That over the facets' error, without a unit. Here chords count by their squared lengths, as
+        slivers' short sides have more noise than anything else.
+    """
+
+    polynomial: Array
+    facets: Array
+    field: Array
+    noise: Array
+    residual: Array
+
+
+def _errors(fits: _Fits, chords: _Chords, spread: Array, outward: Array) -> _Errors:
+    def leans(normals: Array) -> Array:
+        lean = ((normals[chords.ends[0]] + normals[chords.ends[1]]) * chords.vectors).sum(axis=1)
+        return lean**2 / 4 + fits.rounding
+
+    def squares(normals: Array, weight: Array, total: Array) -> Array:
+        # Where no chord tells, all are as wrong.
+        return (chords.around(weight * leans(normals) / chords.length**2) + 1e-12) / total
+
+    total = chords.around(chords.weight) + 1e-12
+    of_fits = squares(fits.normals, chords.between_fits, chords.around(chords.between_fits) + 1e-12)
     polynomial = np.where(fits.usable, np.maximum(of_fits, fits.variance), np.inf)
     # In a plane there is none, whatever lies beyond it.
     noise = np.where(spread < FLAT, 0, fits.quartic_residual)
-    of_noise = around(weight * noise[ends].sum(axis=0) / length**2) / total
-    return (
+    noise = chords.weight * noise[chords.ends].sum(axis=0)
+    facets = chords.around(chords.weight * leans(fits.across))
+    return _Errors(
         np.sqrt(polynomial),
-        np.sqrt(squares(fits.across, weight, total)),
-        np.sqrt(squares(outward, weight, total)),
-        np.sqrt(of_noise),
+        np.sqrt(squares(fits.across, chords.weight, total)),
+        np.sqrt(squares(outward, chords.weight, total)),
+        np.sqrt(chords.around(noise / chords.length**2) / total),
+        np.sqrt(chords.around(noise) / (facets + 1e-300)),
     )
 
 
