@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
+LARGE_NOISE = 2e-3
+"""In cube units, from which on vertices are asked even where patches hardly share them. With less
+they gain little for the time they take, as on a scan with details as small as its triangles."""
 STARTS, VERTICES = 1 << 15, 1 << 17
 """At most, of which patches are laid out, and which are asked; of more, so many at random."""
 WINDOW = 2.2
@@ -73,11 +76,12 @@ def with_vertex_evidence(
 ) -> ScaleMap:
     """Return a field's scale map with what all (V, 3) vertices, in the cube, tell.
 
-    Where the mesh has no noise, or vertices are too few for patches that they share, it stays as it
-    is.
+    Where the mesh has no noise, or little and too few vertices for patches to share them, it stays
+    as it is.
     """
     scale_map = field.scale_map
-    if float(scale_map.noise[0]) < NOISE_OF_A_SCAN:
+    noise = float(scale_map.noise[0])
+    if noise < NOISE_OF_A_SCAN:
         return scale_map
     vertices = vertices[random.permutation(len(vertices))[:VERTICES]]
     patches = surface_patches(
@@ -88,7 +92,7 @@ def with_vertex_evidence(
         0.0,
         part(progress, 0.0, 0.5),
         spacing_in_scales=SHARED_SPACING,
-        least_shared=LEAST_SHARED,
+        least_shared=LEAST_SHARED if noise < LARGE_NOISE else 0.0,
         put_back=False,
     )
     if patches is None:

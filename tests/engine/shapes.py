@@ -68,6 +68,25 @@ def torus(
     return ring + minor * normals, triangles, normals, curvature
 
 
+def wavy_sphere(
+    waves: float, height: float, subdivisions: int = 5
+) -> tuple[Array, NDArray[np.int64], Array]:
+    """Vertices, triangles and unit normals of a sphere of radius 1 with waves on it.
+
+    Their length is 2 pi / `waves`.
+    """
+    directions, triangles = icosphere(subdivisions=subdivisions)
+    phase = waves * directions + [0, 1, 2]
+    factors, slopes = np.sin(phase), waves * np.cos(phase)
+    radius = 1 + height * factors.prod(axis=1, keepdims=True)
+    x, y, z = factors.T
+    slope = height * slopes * np.stack([y * z, z * x, x * y], axis=1)
+    slope -= (slope * directions).sum(axis=1, keepdims=True) * directions
+    normals = directions - slope / radius
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    return radius * directions, triangles, normals
+
+
 def edges_not_shared_by_two(triangles: NDArray[np.integer]) -> int:
     """Zero for a closed manifold mesh."""
     corners = [triangles[:, list(pair)] for pair in (*pairwise((0, 1, 2)), (2, 0))]

@@ -14,7 +14,7 @@ from fairfield.errors import Cancelled, FairfieldError
 from fairfield.operators.vertex_jets import VertexJets, vertex_jets
 from fairfield.progress import Progress, silent
 from numpy.typing import NDArray
-from shapes import angles_in_degrees, icosphere, torus
+from shapes import angles_in_degrees, icosphere, torus, wavy_sphere
 
 Array = NDArray[np.float64]
 FIELD_ERROR = np.radians(0.5)
@@ -264,25 +264,7 @@ def test_a_model_of_few_vertices_keeps_its_details(shared_data: Path) -> None:
 
 
 def test_waves_of_six_vertices_are_not_taken_for_noise() -> None:
-    directions, triangles = icosphere(subdivisions=5)
-
-    def height(at: Array) -> Array:
-        """The surface is where a point's distance from the centre is 1 more than this."""
-        return 0.018 * np.sin(28 * at + [0, 1, 2]).prod(axis=1)
-
-    vertices = (1 + height(directions))[:, None] * directions
-    step = 1e-5 * np.eye(3)
-    distance = np.linalg.norm(vertices, axis=1)[:, None]
-    slope = np.stack(
-        [
-            (height((vertices + each) / distance) - height((vertices - each) / distance)) / 2e-5
-            for each in step
-        ],
-        axis=1,
-    )
-    slope -= (slope * directions).sum(axis=1, keepdims=True) * directions
-    exact = directions - slope
-    exact /= np.linalg.norm(exact, axis=1, keepdims=True)
+    vertices, triangles, exact = wavy_sphere(waves=28, height=0.018)
     own_error = angles_in_degrees(_own_normals(vertices, triangles), exact).mean()
     mesh = fairfield.TriangleMesh(vertices, triangles)
     answer = fairfield.smooth(fairfield.fit(mesh, "draft"), mesh).normals
