@@ -85,8 +85,6 @@ NO_MORE = (0.9, 1.0)
 NOISE = (1.7, 2.2)
 """What residuals tell, over the facets' error, up to which it is noise, and from which on a shape
 that the vertices do not resolve."""
-CLOSE = (0.01, 0.03)
-"""Error in radians up to which a polynomial that is not taken is good for the curvature."""
 UNNOTICED = 1e-4
 """An error in radians that is none."""
 FLAT = 1e-10
@@ -173,8 +171,7 @@ def vertex_jets(
     polynomial = believed * less * np.maximum(clear, no_more)
     facets = believed * (1 - less) * no_more
     # Facets have no curvature: the polynomial's may do where theirs are the better normals.
-    close = _falling(errors.polynomial, CLOSE)
-    hessian = np.maximum(polynomial, believed * less_than_field * clear * close)
+    hessian = np.maximum(polynomial, believed * less_than_field * clear)
     normals = polynomial[:, None] * fits.normals + facets[:, None] * across
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-300)
     share = polynomial + facets
