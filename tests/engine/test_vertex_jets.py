@@ -14,6 +14,7 @@ from fairfield.errors import Cancelled, FairfieldError
 from fairfield.operators.vertex_jets import VertexJets, vertex_jets
 from fairfield.progress import Progress, silent
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 from shapes import angles_in_degrees, icosphere, torus, wavy_sphere
 
 Array = NDArray[np.float64]
@@ -267,13 +268,20 @@ def test_waves_of_six_vertices_are_not_taken_for_noise() -> None:
     vertices, triangles, exact = wavy_sphere(waves=28, height=0.018)
     own_error = angles_in_degrees(_own_normals(vertices, triangles), exact).mean()
     mesh = fairfield.TriangleMesh(vertices, triangles)
-    answer = fairfield.smooth(fairfield.fit(mesh, "draft"), mesh)
+    field = fairfield.fit(mesh, "draft")
+    answer = fairfield.smooth(field, mesh)
     # All of the waves would be 12 degrees.
     assert 3 < own_error < 5
     assert angles_in_degrees(answer.normals, exact).mean() < 1.4 * own_error
     _, _, smallest, largest, _ = igl.principal_curvature(vertices, triangles, 2)
     quadric = (smallest + largest) / 2
     assert np.corrcoef(answer.mean_curvature, quadric)[0, 1] > 0.9
+    surface = fairfield.extract(field, 128, "auto").vertices
+    finer, _, _ = wavy_sphere(waves=28, height=0.018, subdivisions=7)
+    _, nearest = cKDTree(finer).query(surface)
+    away = [np.linalg.norm(points, axis=1) for points in (surface, finer[nearest])]
+    # All of the waves would be 0.0047.
+    assert np.abs(away[0] - away[1]).mean() < 0.0015
 
 
 def test_noise_that_was_filtered_is_not_taken_for_a_shape() -> None:

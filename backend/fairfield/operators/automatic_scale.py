@@ -44,6 +44,7 @@ from ..sampling import surface_samples
 from ..threads import run_shares, thread_count
 from .polynomial import as_scale, polynomial_jet, two_shell_stencil
 from .tangent import TangentStencil, both_tangent_jets, tangent_jet, tangent_stencil
+from .vertex_jets import are_waves
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -68,8 +69,9 @@ BESIDE_NORMAL, BESIDE_CURVATURE = 0.1, 0.3
 """Weight of the other quantity's logarithmic change in the cost of each: it steadies it."""
 DEEPER = 20.0
 """How many times smaller the cost at a smaller scale must be to be preferred to a later minimum."""
-FIRST_AVERAGE = 2.0
-"""The scale, in sides of the mesh's triangles, at which most of a scan's noise is averaged away."""
+FIRST_AVERAGE, FIRST_AVERAGE_OF_WAVES = 2.0, 1.0
+"""The scale, in sides of the mesh's triangles, at which most of a scan's noise is averaged away,
+and at which waves of six vertices are not."""
 LARGEST_FIRST_AVERAGE = 0.06
 MORE_DEPARTURE, TYPICAL_DEPARTURE, LEAST_DEPARTURE = 1.1, 0.05, 2e-4
 """At scales beyond the first average the smoothed surface may depart from the raw one by so many
@@ -298,8 +300,11 @@ def choose_scales(
                 _needed(index, probes.facets, samples),
                 part(progress, done / len(LADDER), (done + 1) / len(LADDER)),
             )
+        sides = FIRST_AVERAGE
+        if roughness > NOISE_OF_A_SCAN and are_waves(mesh):
+            sides = FIRST_AVERAGE_OF_WAVES
         side = float(np.sqrt(2 * np.median(mesh.triangle_areas())))
-        choice = _choose(probes, ladder, samples, side, _near(narrow, probes.points))
+        choice = _choose(probes, ladder, samples, sides * side, _near(narrow, probes.points))
         for index in range(EVERYWHERE + 1, len(LADDER)):
             ladder.measure(index, np.flatnonzero(choice.for_normal == index), silent)
     progress(Progress(1.0, "Choosing scales"))
@@ -509,10 +514,10 @@ class _Choice:
 
 
 def _choose(
-    probes: _Probes, ladder: _Ladder, samples: list[Rows], side: float, graded: Rows
+    probes: _Probes, ladder: _Ladder, samples: list[Rows], first_average: float, graded: Rows
 ) -> _Choice:
     """Apply the rule to what was measured."""
-    first_average = min(FIRST_AVERAGE * side, LARGEST_FIRST_AVERAGE)
+    first_average = min(first_average, LARGEST_FIRST_AVERAGE)
     reference = max(1, int(np.searchsorted(LADDER, first_average)))
     averages = _averages(probes, ladder, samples, reference)
     turn = _both_ways(averages.turns, AHEAD_OF_NORMAL)

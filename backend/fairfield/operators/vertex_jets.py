@@ -36,7 +36,7 @@ from scipy.spatial import cKDTree
 
 from ..jets import Array
 from ..mesh import TriangleMesh, distinct_rows
-from ..progress import Progress, ProgressCallback, part
+from ..progress import Progress, ProgressCallback, part, silent
 from ..threads import thread_count
 from .height_polynomials import DEGREE, QUADRIC, QUARTIC, jets_of_heights
 from .polynomial import monomials
@@ -94,6 +94,8 @@ ROUNDINGS = 2.0
 REACH = 2.0
 """Radius that is averaged over, in scales of the field."""
 ROWS_AT_ONCE = 1 << 12
+SAMPLED_TRIANGLES = 1 << 9
+"""By whose corners it is judged whether a mesh has waves."""
 DOING = "Comparing with the mesh"
 
 
@@ -187,6 +189,30 @@ def vertex_jets(
     )
 
 
+def are_waves(mesh: TriangleMesh) -> bool:
+    """Whether what polynomials leave of a mesh's vertices are waves of the shape, and no noise."""
+    order = np.random.default_rng(0).permutation(len(mesh.triangles))
+    some = mesh.triangles[order[:SAMPLED_TRIANGLES]]
+    corners, count = np.unique(some), min(NEIGHBOURS, len(mesh.vertices))
+    # Of a large mesh, only what is near the sampled triangles is looked at.
+    _, near = cKDTree(mesh.vertices).query(mesh.vertices[corners], k=count, workers=thread_count())
+    is_near = np.zeros(len(mesh.vertices), bool)
+    is_near[near] = True
+    row = np.cumsum(is_near) - 1
+    places = mesh.vertices[is_near]
+    triangles = row[mesh.triangles[is_near[mesh.triangles].all(axis=1)]]
+    across, spread = _vertex_normals(places, triangles, np.zeros_like(places))
+    fits = _Fits(places, across)
+    fits.fit(silent, row[corners])
+    chords = _Chords(fits, row[some], spread)
+    heights = fits.height[chords.ends]
+    products, squares = chords.between_fits * [heights.prod(axis=0), (heights**2).mean(axis=0)]
+    fitted = fits.quadric_residual > 0
+    left = np.sqrt(fits.quartic_residual[fitted] / fits.quadric_residual[fitted])
+    alike = products.sum() > np.mean(ALIKE_AT_ENDS) * squares.sum()
+    return bool(alike and fitted.any() and left.mean() < np.mean(LITTLE_LEFT))
+
+
 class _Fits:
     """Polynomials at (V, 3) places about planes across (V, 3) vectors."""
 
@@ -204,16 +230,17 @@ class _Fits:
         self.quartic_residual, self.quadric_residual, self.variance = np.zeros((3, count))
         self.rounding = (ROUNDING * np.abs(places).max()) ** 2
 
-    def fit(self, progress: ProgressCallback) -> None:
-        """Fit all of them."""
+    def fit(self, progress: ProgressCallback, rows: NDArray[np.intp] | None = None) -> None:
+        """Fit all of them, or those of some rows."""
         if len(self.places) < FEWEST:
             return
+        asked = np.arange(len(self.places)) if rows is None else rows
         # At rims, beside edges and on thin walls it takes more vertices, and a choice among them.
         for neighbours, candidates, piece in (
             (NEIGHBOURS, NEIGHBOURS, (0.0, 0.8)),
             (2 * NEIGHBOURS, 4 * NEIGHBOURS, (0.8, 1.0)),
         ):
-            rows = np.flatnonzero(~self.usable)
+            rows = asked[~self.usable[asked]]
             report = part(progress, *piece)
             for start in range(0, len(rows), ROWS_AT_ONCE):
                 report(Progress(start / len(rows), DOING))
