@@ -253,12 +253,17 @@ def _extract(options: argparse.Namespace) -> int:
     check_suffix(options.output)
     _require_folder(options.output)
     from . import memory
+    from .errors import SettingError
     from .extraction import extract, extract_with_jets
     from .field import load
     from .surface_attributes import surface_attributes
 
     field = load(options.field, options.device)
     scale = None if options.scale == "none" else options.scale
+    if scale is None and options.scale_factor != 1:
+        raise SettingError(
+            "The raw surface has no scale that a factor could multiply; add --scale auto."
+        )
     memory.extract_need(options.resolution).check(memory.available_bytes())
     with _ProgressLine() as progress:
         if options.output.suffix.lower() in (".ply", ".glb", ".npz"):

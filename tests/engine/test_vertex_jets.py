@@ -14,8 +14,10 @@ from fairfield.errors import Cancelled, FairfieldError
 from fairfield.operators.vertex_jets import VertexJets, vertex_jets
 from fairfield.progress import Progress, silent
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
 from shapes import angles_in_degrees, icosphere, torus, wavy_sphere
+from skimage.measure import marching_cubes
 
 Array = NDArray[np.float64]
 FIELD_ERROR = np.radians(0.5)
@@ -70,7 +72,7 @@ def test_exact_vertices_answer_themselves() -> None:
 
 def test_they_scale_with_the_mesh_and_move_with_it() -> None:
     vertices, triangles, normals = _sphere()
-    for size, away in ((1e-30, 0.0), (1e30, 0.0), (1.0, 100.0)):
+    for size, away in ((1e-30, 0.0), (1e30, 0.0), (1.0, 100.0), (1.0, 1e6 + 0.1)):
         jets = _compared(size * vertices + away, triangles, normals, size * 0.05)
         assert jets.share.min() > 0.99
         mean = np.trace(jets.hessians, axis1=1, axis2=2) / 2
@@ -282,6 +284,26 @@ def test_waves_of_six_vertices_are_not_taken_for_noise() -> None:
     away = [np.linalg.norm(points, axis=1) for points in (surface, finer[nearest])]
     # All of the waves would be 0.0047.
     assert np.abs(away[0] - away[1]).mean() < 0.0015
+
+
+def test_terraces_of_a_scanned_volume_are_not_taken_for_a_shape() -> None:
+    count, side = 80, 2.2 / 79
+    axis = np.linspace(-1.1, 1.1, count)
+    x, y, z = np.meshgrid(axis, axis, axis, indexing="ij")
+    scanned = np.hypot(np.hypot(x, y) - 0.68, z) < 0.28
+    blurred = gaussian_filter(scanned.astype(np.float64), 1.0)
+    corners, triangles, _, _ = marching_cubes(blurred, 0.5)
+    vertices = corners * side - 1.1
+    tube = vertices * [1, 1, 0] * (1 - 0.68 / np.hypot(*vertices.T[:2]))[:, None]
+    exact = tube + vertices * [0, 0, 1]
+    exact /= np.linalg.norm(exact, axis=1, keepdims=True)
+    mesh = fairfield.TriangleMesh(vertices, triangles)
+    field = fairfield.fit(mesh, "draft")
+    alone, error = (
+        angles_in_degrees(fairfield.smooth(field, asked).normals, exact).mean()
+        for asked in (mesh.vertices, mesh)
+    )
+    assert error < 1.2 * alone
 
 
 def test_noise_that_was_filtered_is_not_taken_for_a_shape() -> None:

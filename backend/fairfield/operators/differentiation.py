@@ -33,6 +33,10 @@ FINITE_DIFFERENCE_STEP = 0.001
 """What "auto" stands for in finite differences, in half-extents."""
 SCALE_LIMITS = (1e-4, 1.0)
 """The smallest and largest scale, in half-extents: float32 ends below, the shape above."""
+PRINTED = 1e-5
+"""Relative error of the limits as messages print them: what they say is accepted."""
+SCALE_FACTORS = (0.05, 20.0)
+"""Beyond them answers are noise, or those of the whole shape."""
 POINTS_PER_CHUNK = 1 << 8
 """With all their neighbours they stay in the processor's cache."""
 POINTS_OF_MESH_PER_CHUNK = 1 << 15
@@ -219,8 +223,11 @@ def scales(
 ) -> tuple[Array, Array]:
     """Return the lengths (N,), in the mesh's units, for first and for second derivatives."""
     low, high = (share * field.normalization.half_extent for share in SCALE_LIMITS)
-    if not 0 < scale_factor < np.inf:
-        raise SettingError(f"The scale factor is {scale_factor!r}; it must be a positive number.")
+    least, most = SCALE_FACTORS
+    if not least <= scale_factor <= most:
+        raise SettingError(
+            f"The scale factor is {scale_factor!r}; it must be {least:g} to {most:g}."
+        )
     if operator in WITHOUT_SCALE:
         return np.zeros(len(points)), np.zeros(len(points))
     cube = np.nan_to_num(field.normalization.to_cube(points), posinf=0, neginf=0)
@@ -234,11 +241,11 @@ def scales(
     if isinstance(scale, str) or not 0 < scale < np.inf:
         raise SettingError(f'The scale is {scale!r}; it must be a positive length or "auto".')
     length = float(scale) * scale_factor
-    if not low <= length <= high:
+    if not low * (1 - PRINTED) <= length <= high * (1 + PRINTED):
         raise SettingError(
             f"The scale is {length:g}; for this mesh it must be {low:g} to {high:g} units."
         )
-    everywhere = np.full(len(points), length)
+    everywhere = np.full(len(points), np.clip(length, low, high))
     return _within_rim(field, cube, everywhere, everywhere)
 
 

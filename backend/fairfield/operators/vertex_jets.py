@@ -55,24 +55,29 @@ LARGEST_GAIN = 8.0
 """Slopes are not to be trusted where noise becomes so many times itself over the neighbourhood's
 radius: there the vertices lie on few lines. It is 2 on a regular mesh, 6 on an irregular one."""
 ROUNDING = 2.0**-24
-"""Of a coordinate in single precision, which most files have."""
+"""Of a coordinate in single precision, relatively."""
 HONEST = 2.0
 """The polynomial's error may be so many times what the residual tells."""
 SHAPE = (0.2, 0.28)
 """Residual of the quartic over that of the quadric up to which, and from which on no more, what is
 left counts as the shape's own."""
-UNRESOLVED = (2.5, 4.0), (0.75, 0.9)
-"""What residuals tell, over the facets' error, from which on they are a shape's though a quartic
-does not follow it; if its residual over that of the quadric is not more than this."""
-UNEVEN, ALIKE_AT_ENDS = (0.3, 0.45), (0.15, 0.25)
-"""Scatter of the residuals' logarithms among neighbours, and correlation along chords of how high
-the polynomials run over the vertices, from which on residuals are a shape's. Measured: 0.2, seldom
-0.35, and -0.25 in white noise, 0.25 and 0.05 in noise that was filtered; a scatter of 0.3 to 1.5 in
-models, and a correlation of 0.3 in waves of six vertices."""
+UNAVERAGED = (0.9, 1.3)
+"""What the field averages over, in radii of the vertices' neighbourhoods, up to which, and from
+which on no more, residuals may be a shape's that no quartic follows. A field that averages more has
+found noise: on models it is 0.1 to 0.9, on terraces 1.3 to 5."""
+UNEVEN = (0.3, 0.45)
+"""Scatter of the residuals' logarithms among neighbours from which on they are such ones. Measured:
+0.2, seldom 0.35 in white noise, 0.25 in noise that was filtered, 0.3 to 1.5 in models."""
 LITTLE_LEFT = (0.4, 0.55)
-"""And mean residual of the quartic over that of the quadric up to which."""
-FEWEST_TO_TELL = 8
-"""Neighbours on the same face that it takes for both."""
+"""Mean residual of the quartic over that of the quadric up to which that counts: it is 0.15 to 0.3
+in models and 0.5 to 1 in noise."""
+FEWEST_TO_SCATTER = 8
+"""Neighbours on the same face that tell a scatter of 0.2 from one of 0.45."""
+MUCH_OVER_FACETS = (2.5, 4.0)
+"""What residuals tell, over the facets' error, from which on they are such ones, too. Noise shows
+in both alike; over Suzanne's 507 vertices it is 6."""
+SOME_LEFT = (0.75, 0.9)
+"""Residual of the quartic over that of the quadric up to which that counts: noise has 1."""
 TOLD = (0.4, 0.5)
 """Share of the vertices around that must tell of a shape, for the mesh to be believed a little, and
 in full. On terraces it is a tenth, here and there a half."""
@@ -94,6 +99,10 @@ ROUNDINGS = 2.0
 REACH = 2.0
 """Radius that is averaged over, in scales of the field."""
 ROWS_AT_ONCE = 1 << 12
+ALIKE_AT_ENDS, LEFT_OF_WAVES = 0.26, 0.45
+"""Correlation, along chords, of how high polynomials run over the vertices, from which on there are
+waves, and mean residual of the quartic over that of the quadric up to which: 0.28 and 0.4 in waves
+of six vertices, -0.25 and 1 in white noise, 0.24 and 0.4 in noise that was smoothed five times."""
 SAMPLED_TRIANGLES = 1 << 9
 """By whose corners it is judged whether a mesh has waves."""
 DOING = "Comparing with the mesh"
@@ -147,7 +156,7 @@ def vertex_jets(
     triangles = index[mesh.triangles]
     outward = np.nan_to_num(field_normals[first])
     across, spread = _vertex_normals(places, triangles, outward)
-    fits = _Fits(places, across)
+    fits = _Fits(places, across, _rounding(mesh.vertices) / size)
     fits.fit(part(progress, 0.0, 0.7))
     chords = _Chords(fits, triangles, spread)
     errors = _errors(fits, chords, spread, outward)
@@ -157,7 +166,7 @@ def vertex_jets(
         spread,
         outward,
         field_scale[first] / size,
-        errors.residual,
+        errors.noise_over_facets,
         part(progress, 0.7, 1.0),
     )
     believed[~np.isfinite(field_normals[first]).all(axis=1)] = 0
@@ -202,21 +211,21 @@ def are_waves(mesh: TriangleMesh) -> bool:
     places = mesh.vertices[is_near]
     triangles = row[mesh.triangles[is_near[mesh.triangles].all(axis=1)]]
     across, spread = _vertex_normals(places, triangles, np.zeros_like(places))
-    fits = _Fits(places, across)
+    fits = _Fits(places, across, _rounding(mesh.vertices))
     fits.fit(silent, row[corners])
     chords = _Chords(fits, row[some], spread)
     heights = fits.height[chords.ends]
     products, squares = chords.between_fits * [heights.prod(axis=0), (heights**2).mean(axis=0)]
     fitted = fits.quadric_residual > 0
     left = np.sqrt(fits.quartic_residual[fitted] / fits.quadric_residual[fitted])
-    alike = products.sum() > np.mean(ALIKE_AT_ENDS) * squares.sum()
-    return bool(alike and fitted.any() and left.mean() < np.mean(LITTLE_LEFT))
+    alike = products.sum() > ALIKE_AT_ENDS * squares.sum()
+    return bool(alike and fitted.any() and left.mean() < LEFT_OF_WAVES)
 
 
 class _Fits:
-    """Polynomials at (V, 3) places about planes across (V, 3) vectors."""
+    """Polynomials at (V, 3) places, rounded by so much, about planes across (V, 3) vectors."""
 
-    def __init__(self, places: Array, across: Array) -> None:
+    def __init__(self, places: Array, across: Array, rounding: float) -> None:
         count = len(places)
         self.places = places
         self.across = across
@@ -228,7 +237,7 @@ class _Fits:
         self.usable = np.zeros(count, bool)
         # Mean squares for each degree of freedom, and the slope's variance that they imply.
         self.quartic_residual, self.quadric_residual, self.variance = np.zeros((3, count))
-        self.rounding = (ROUNDING * np.abs(places).max()) ** 2
+        self.rounding = rounding**2
 
     def fit(self, progress: ProgressCallback, rows: NDArray[np.intp] | None = None) -> None:
         """Fit all of them, or those of some rows."""
@@ -295,13 +304,25 @@ class _Fits:
         self.usable[rows] = (gain > 0) & (gain < LARGEST_GAIN**2) & agrees
 
 
+def _rounding(vertices: Array) -> float:
+    """What coordinates may be rounded by.
+
+    Most files have them in single precision, which tells less the further the mesh is away. With
+    more digits than that, they count as if the mesh were rounded where it is at the origin.
+    """
+    with np.errstate(over="ignore"):
+        is_single = (vertices.astype(np.float32) == vertices).all()
+    largest = np.abs(vertices).max() if is_single else np.ptp(vertices, axis=0).max()
+    return float(ROUNDING * largest)
+
+
 def _believed(
     fits: _Fits,
     chords: _Chords,
     spread: Array,
     outward: Array,
     field_scale: Array,
-    residual: Array,
+    over_facets: Array,
     progress: ProgressCallback,
 ) -> tuple[Array, Array]:
     """How far to believe the vertices (V,), beside a field's unit normals (V, 3) at scales (V,).
@@ -312,16 +333,16 @@ def _believed(
     fitted = fits.quadric_residual > 0
     left = np.maximum(fits.quartic_residual - ROUNDINGS**2 * fits.rounding, 0)
     left = np.sqrt(left / np.where(fitted, fits.quadric_residual, 1))
-    from_residual, up_to_left = UNRESOLVED
-    unresolved = (1 - _falling(residual, from_residual)) * _falling(left, up_to_left)
+    reach = REACH * np.nan_to_num(field_scale) / np.where(fits.radius > 0, fits.radius, np.inf)
+    unaveraged = _falling(reach, UNAVERAGED)
+    unresolved = (1 - _falling(over_facets, MUCH_OVER_FACETS)) * _falling(left, SOME_LEFT)
     flat = (spread < FLAT) & fits.across.any(axis=1)
     curved = fitted & ~flat
     log_residual = np.log(np.where(curved, fits.quartic_residual, 1)) / 2
-    heights = fits.height[chords.ends]
     turn = np.linalg.norm(fits.normals - outward, axis=1) ** 2
     table = np.stack(
         [
-            fitted * np.maximum(_falling(left, SHAPE), unresolved),
+            fitted * np.maximum(_falling(left, SHAPE), unaveraged * unresolved),
             fitted,
             fits.usable * fits.variance,
             fits.usable * turn,
@@ -329,8 +350,6 @@ def _believed(
             curved * left,
             curved * log_residual,
             curved * log_residual**2,
-            chords.at(chords.between_fits * heights.prod(axis=0)),
-            chords.at(chords.between_fits * (heights**2).mean(axis=0)),
         ],
         axis=1,
     )
@@ -338,7 +357,6 @@ def _believed(
     believed, clear = np.zeros((2, count))
     # A quarter of the vertices reach twice as far with as many neighbours.
     order = np.random.default_rng(0).permutation(count)
-    reach = REACH * np.nan_to_num(field_scale) / np.where(fits.radius > 0, fits.radius, np.inf)
     thinned = np.rint(np.log2(np.maximum(reach, 1.0))).astype(int)
     done = 0
     for level in np.unique(thinned):
@@ -354,7 +372,7 @@ def _believed(
             )
             near = sample[near.reshape(len(some), -1)]
             alike = (outward[near] @ outward[some][:, :, None])[..., 0] > SAME_FACE
-            told, able, variance, change, number, *residuals = (
+            told, able, variance, change, *residuals = (
                 (table[near] * alike[..., None]).sum(axis=1) + table[some]
             ).T
             off = (fits.places[near] - fits.places[some][:, None]) @ fits.across[some][:, :, None]
@@ -364,34 +382,28 @@ def _believed(
                 [
                     1 - _falling(told / np.maximum(able, 1), TOLD),
                     1 - _falling(in_one_plane, IN_ONE_PLANE),
-                    _unlike_noise(number, *residuals),
+                    _unevenness(*residuals) * unaveraged[some],
                 ]
             )
             clear[some] = np.clip(1 - HONEST**2 * variance / np.maximum(change, 1e-300), 0, 1)
     return believed, clear
 
 
-def _unlike_noise(
-    number: Array, left: Array, logarithms: Array, squares: Array, products: Array, powers: Array
-) -> Array:
-    """How far (N,) residuals are unlike noise, by sums (N,) over so many neighbours.
+def _unevenness(number: Array, left: Array, logarithms: Array, squares: Array) -> Array:
+    """How far (N,) residuals are too uneven for noise, by sums (N,) over so many neighbours.
 
     Parameters
     ----------
     left
         Of the quartics' residuals over the quadrics'.
     logarithms, squares
-        Of the residuals' logarithms, and of their squares.
-    products, powers
-        Over chords, of the heights at both ends, and of their mean squares.
+        Of the residuals' logarithms, and of the squares of those.
     """
     number = np.maximum(number, 1)
     square = squares - logarithms**2 / number
     scatter = np.sqrt(np.maximum(square, 0) / np.maximum(number - 1, 1))
-    correlation = products / np.maximum(powers, 1e-300)
-    unlike = np.maximum(1 - _falling(scatter, UNEVEN), 1 - _falling(correlation, ALIKE_AT_ENDS))
-    unlike *= _falling(left / number, LITTLE_LEFT)
-    return np.where(number >= FEWEST_TO_TELL, unlike, 0)
+    uneven = (1 - _falling(scatter, UNEVEN)) * _falling(left / number, LITTLE_LEFT)
+    return np.where(number >= FEWEST_TO_SCATTER, uneven, 0)
 
 
 class _Chords:
@@ -433,8 +445,8 @@ class _Errors(NamedTuple):
     ----------
     noise
         What exact normals would seem to have for the vertices' noise, as residuals tell it.
-    residual
-        That over the facets' error, without a unit. Here chords count by their squared lengths, as
+    noise_over_facets
+        The quotient of the two, without a unit. Here chords count by their squared lengths, as
         slivers' short sides have more noise than anything else.
     """
 
@@ -442,7 +454,7 @@ class _Errors(NamedTuple):
     facets: Array
     field: Array
     noise: Array
-    residual: Array
+    noise_over_facets: Array
 
 
 def _errors(fits: _Fits, chords: _Chords, spread: Array, outward: Array) -> _Errors:
