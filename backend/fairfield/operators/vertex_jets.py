@@ -13,8 +13,8 @@ Which of the three it is, the vertices tell:
   tell of a shape, or lie in one plane, is the mesh believed at all: among as many as the field
   averages over, since an edge spoils few of them and noise all.
 - The details of a model that has few vertices for them leave residuals as noise does. But noise is
-  about the same everywhere around, and the next vertex has the opposite rather than the same of it;
-  and it turns facets as much as it moves vertices, while those of a model lie along its details.
+  about the same everywhere around, and it turns facets as much as it moves vertices, while those of
+  a model lie along its details.
 - On a circle, and to second order on every curve, the normals at both ends of a chord lean away
   from it alike. By how much they do not, a field of normals is wrong: half of it is close to the
   error of facets' mean normals. (Chords tell nothing of noise, which they have themselves.)
@@ -158,11 +158,9 @@ def vertex_jets(
     across, spread = _vertex_normals(places, triangles, outward)
     fits = _Fits(places, across, _rounding(mesh.vertices) / size)
     fits.fit(part(progress, 0.0, 0.7))
-    chords = _Chords(fits, triangles, spread)
-    errors = _errors(fits, chords, spread, outward)
+    errors = _errors(fits, _Chords(fits, triangles, spread), spread, outward)
     believed, clear = _believed(
         fits,
-        chords,
         spread,
         outward,
         field_scale[first] / size,
@@ -318,7 +316,6 @@ def _rounding(vertices: Array) -> float:
 
 def _believed(
     fits: _Fits,
-    chords: _Chords,
     spread: Array,
     outward: Array,
     field_scale: Array,
@@ -422,17 +419,12 @@ class _Chords:
         self.length[self.length == 0] = 1
         self.between_fits = self.weight * fits.usable[self.ends].all(axis=0)
 
-    def at(self, of_chords: Array) -> Array:
-        """Sums (V,) over the chords at a vertex."""
-        total = np.zeros(self._count)
-        for end in self.ends:
-            total += np.bincount(end, of_chords, self._count)
-        return total
-
     def around(self, of_chords: Array) -> Array:
-        """Sums (V,) over those at a vertex and at its neighbours: six alone tell too little."""
-        total = np.zeros(self._count)
-        of_triangles = self.at(of_chords)[self._triangles].sum(axis=1)
+        """Sums (V,) over chords at a vertex and at its neighbours: six alone tell too little."""
+        at_ends, total = np.zeros((2, self._count))
+        for end in self.ends:
+            at_ends += np.bincount(end, of_chords, self._count)
+        of_triangles = at_ends[self._triangles].sum(axis=1)
         for corner in self._triangles.T:
             total += np.bincount(corner, of_triangles, self._count)
         return total
