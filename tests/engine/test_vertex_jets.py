@@ -286,6 +286,28 @@ def test_waves_of_six_vertices_are_not_taken_for_noise() -> None:
     assert np.abs(away[0] - away[1]).mean() < 0.0015
 
 
+def test_beside_where_a_part_goes_into_another_the_facets_answer() -> None:
+    head, of_head = icosphere(subdivisions=4)
+    eye, of_eye = icosphere(radius=0.4, subdivisions=3)
+    vertices = np.concatenate([head, eye + [0.9, 0, 0]])
+    triangles = np.concatenate([of_head, of_eye + len(head)])
+    exact = np.concatenate([head, eye / 0.4])
+    mesh = fairfield.TriangleMesh(vertices, triangles)
+    field = fairfield.fit(mesh, "draft")
+    from_eye = np.linalg.norm(vertices - [0.9, 0, 0], axis=1) - 0.4
+    from_head = np.linalg.norm(vertices, axis=1) - 1
+    outside = (np.maximum(from_eye, from_head) > 0) & (np.minimum(from_eye, from_head) > -1e-6)
+    near = outside & (np.maximum(from_eye, from_head) < 0.03)
+    alone, error = (
+        angles_in_degrees(fairfield.smooth(field, asked).normals[near], exact[near]).mean()
+        for asked in (mesh.vertices, mesh)
+    )
+    assert near.sum() > 30
+    # The surface that the field is fitted to has a crease there; the parts have none.
+    assert alone > 5
+    assert error < 0.5
+
+
 def test_terraces_of_a_scanned_volume_are_not_taken_for_a_shape() -> None:
     count, side = 80, 2.2 / 79
     axis = np.linspace(-1.1, 1.1, count)

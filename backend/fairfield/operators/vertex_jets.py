@@ -76,8 +76,9 @@ FEWEST_TO_SCATTER = 8
 MUCH_OVER_FACETS = (2.5, 4.0)
 """What residuals tell, over the facets' error, from which on they are such ones, too. Noise shows
 in both alike; over Suzanne's 507 vertices it is 6."""
-SOME_LEFT = (0.75, 0.9)
-"""Residual of the quartic over that of the quadric up to which that counts: noise has 1."""
+SOME_LEFT, SMOOTH = (0.75, 0.9), (0.7, 0.85)
+"""Residual of the quartic over that of the quadric up to which that counts: noise has 1. Or how
+smooth facets have to be for it, as where a part goes into another and both are fitted together."""
 TOLD = (0.4, 0.5)
 """Share of the vertices around that must tell of a shape, for the mesh to be believed a little, and
 in full. On terraces it is a tenth, here and there a half."""
@@ -160,12 +161,7 @@ def vertex_jets(
     fits.fit(part(progress, 0.0, 0.7))
     errors = _errors(fits, _Chords(fits, triangles, spread), spread, outward)
     believed, clear = _believed(
-        fits,
-        spread,
-        outward,
-        field_scale[first] / size,
-        errors.noise_over_facets,
-        part(progress, 0.7, 1.0),
+        fits, spread, outward, field_scale[first] / size, errors, part(progress, 0.7, 1.0)
     )
     believed[~np.isfinite(field_normals[first]).all(axis=1)] = 0
     less, less_than_field = (
@@ -319,7 +315,7 @@ def _believed(
     spread: Array,
     outward: Array,
     field_scale: Array,
-    over_facets: Array,
+    errors: _Errors,
     progress: ProgressCallback,
 ) -> tuple[Array, Array]:
     """How far to believe the vertices (V,), beside a field's unit normals (V, 3) at scales (V,).
@@ -332,7 +328,8 @@ def _believed(
     left = np.sqrt(left / np.where(fitted, fits.quadric_residual, 1))
     reach = REACH * np.nan_to_num(field_scale) / np.where(fits.radius > 0, fits.radius, np.inf)
     unaveraged = _falling(reach, UNAVERAGED)
-    unresolved = (1 - _falling(over_facets, MUCH_OVER_FACETS)) * _falling(left, SOME_LEFT)
+    no_noise = np.maximum(_falling(left, SOME_LEFT), 1 - _falling(errors.smooth, SMOOTH))
+    unresolved = (1 - _falling(errors.noise_over_facets, MUCH_OVER_FACETS)) * no_noise
     flat = (spread < FLAT) & fits.across.any(axis=1)
     curved = fitted & ~flat
     log_residual = np.log(np.where(curved, fits.quartic_residual, 1)) / 2
@@ -440,6 +437,8 @@ class _Errors(NamedTuple):
     noise_over_facets
         The quotient of the two, without a unit. Here chords count by their squared lengths, as
         slivers' short sides have more noise than anything else.
+    smooth
+        0 where the triangles around meet at edges, to 1 where they lie in a plane.
     """
 
     polynomial: Array
@@ -447,6 +446,7 @@ class _Errors(NamedTuple):
     field: Array
     noise: Array
     noise_over_facets: Array
+    smooth: Array
 
 
 def _errors(fits: _Fits, chords: _Chords, spread: Array, outward: Array) -> _Errors:
@@ -471,6 +471,7 @@ def _errors(fits: _Fits, chords: _Chords, spread: Array, outward: Array) -> _Err
         np.sqrt(squares(outward, chords.weight, total)),
         np.sqrt(chords.around(noise / chords.length**2) / total),
         np.sqrt(chords.around(noise) / (facets + 1e-300)),
+        total / (chords.around(np.ones_like(chords.weight)) + 1e-12),
     )
 
 
