@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from . import __version__
-from .errors import FairfieldError, NotEnoughMemory
+from .errors import FairfieldError, NotEnoughMemory, SettingError
 from .progress import Progress
 from .threads import let_threads_sleep, set_thread_count, usable_cores
 
@@ -253,7 +253,6 @@ def _extract(options: argparse.Namespace) -> int:
     check_suffix(options.output)
     _require_folder(options.output)
     from . import memory
-    from .errors import SettingError
     from .extraction import extract, extract_with_jets
     from .field import load
     from .surface_attributes import surface_attributes

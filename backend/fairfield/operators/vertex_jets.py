@@ -210,10 +210,9 @@ def are_waves(mesh: TriangleMesh) -> bool:
     chords = _Chords(fits, row[some], spread)
     heights = fits.height[chords.ends]
     products, squares = chords.between_fits * [heights.prod(axis=0), (heights**2).mean(axis=0)]
-    fitted = fits.quadric_residual > 0
-    left = np.sqrt(fits.quartic_residual[fitted] / fits.quadric_residual[fitted])
+    left = fits.left[fits.fitted]
     alike = products.sum() > ALIKE_AT_ENDS * squares.sum()
-    return bool(alike and fitted.any() and left.mean() < LEFT_OF_WAVES)
+    return bool(alike and len(left) > 0 and left.mean() < LEFT_OF_WAVES)
 
 
 class _Fits:
@@ -232,6 +231,18 @@ class _Fits:
         # Mean squares for each degree of freedom, and the slope's variance that they imply.
         self.quartic_residual, self.quadric_residual, self.variance = np.zeros((3, count))
         self.rounding = rounding**2
+
+    @property
+    def fitted(self) -> NDArray[np.bool_]:
+        """(V,) whether there is a polynomial, usable or not."""
+        return self.quadric_residual > 0
+
+    @property
+    def left(self) -> Array:
+        """(V,) residual of the quartic over that of the quadric, but for what is rounding."""
+        square = np.maximum(self.quartic_residual - ROUNDINGS**2 * self.rounding, 0)
+        left: Array = np.sqrt(square / np.where(self.fitted, self.quadric_residual, 1))
+        return left
 
     def fit(self, progress: ProgressCallback, rows: NDArray[np.intp] | None = None) -> None:
         """Fit all of them, or those of some rows."""
@@ -323,9 +334,7 @@ def _believed(
     And how far the polynomials differ from the field by more than their residuals.
     """
     count = len(outward)
-    fitted = fits.quadric_residual > 0
-    left = np.maximum(fits.quartic_residual - ROUNDINGS**2 * fits.rounding, 0)
-    left = np.sqrt(left / np.where(fitted, fits.quadric_residual, 1))
+    fitted, left = fits.fitted, fits.left
     reach = REACH * np.nan_to_num(field_scale) / np.where(fits.radius > 0, fits.radius, np.inf)
     unaveraged = _falling(reach, UNAVERAGED)
     no_noise = np.maximum(_falling(left, SOME_LEFT), 1 - _falling(errors.smooth, SMOOTH))
