@@ -7,10 +7,10 @@ which it changes least is close to the best one. This is Lepski's idea (1991) in
 rules that subtract a modelled noise first were tried and are fragile, since no simple law fits the
 noise of scans and of hash grids alike.
 
-A change measured at one point is itself noisy: squared changes are averaged over as much surface as
-the neighbourhood covers, on probes spread over the mesh. Below the size of its own facets a mesh is
-flat whatever the shape it stands for; there no scale is considered, unless the facets meet at a
-crease, or something is narrower than they are: a wall, a gap, a bevel.
+A change measured at one point is itself noisy: squared changes are averaged over half as much
+surface as the neighbourhood covers, on probes spread over the mesh. Below the size of its own
+facets a mesh is flat whatever the shape it stands for; there no scale is considered, unless the
+facets meet at a crease, or something is narrower than they are: a wall, a gap, a bevel.
 
 The degree is chosen likewise: where a quadric over the same disk differs from the quartic by no
 more than the error that is to be expected anyway, the surface bends as evenly as a flat, a cylinder
@@ -62,6 +62,9 @@ PROBES = 1 << 13
 """Where scales are measured by default."""
 NEIGHBOURS = 48
 INTERPOLATED = 8
+AVERAGED_OVER = 0.7
+"""Radius, in scales, that squared changes are averaged over. At 1, necks and rounded edges between
+flats were smoothed more than they bear; at 0.5, chance decided more than the shape, on spheres."""
 AHEAD_OF_NORMAL, AHEAD_OF_CURVATURE = 0.5, 1.0
 """Weight of the change to the next larger scale beside that from the next smaller one. The noise of
 second derivatives falls faster, so of theirs the smaller one tells less."""
@@ -635,7 +638,7 @@ def _averages(probes: _Probes, ladder: _Ladder, samples: list[Rows], reference: 
 
     def average(index: int) -> None:
         distance, near = neighbours[index]
-        radius = np.hypot(STEPS[index], probes.facets)
+        radius = np.hypot(AVERAGED_OVER * STEPS[index], probes.facets)
         weights = np.exp(-(distance**2) / (2 * radius[:, None] ** 2)) + 1e-9
         weights *= ladder.measured[index, near]
         # What stands on the other side of a thin wall has none.
