@@ -20,12 +20,13 @@ from .sources import Source
 # On an object that Extract made: the name of its source, and the fingerprints of both meshes.
 KEY = "fairfield_extracted"
 
-# What may be on a mesh that nobody has edited. Flat shading and custom normals are a click each.
-_OWN = {"position", "sharp_face", "custom_normal", COLOR, *SCALARS, *DIRECTIONS}
+# What may be on a mesh that nobody has edited. Flat shading and custom normals are a click each,
+# and sharp edges are counted.
+_OWN = {"position", "sharp_face", "sharp_edge", "custom_normal", COLOR, *SCALARS, *DIRECTIONS}
 # Names with a dot are Blender's own, as for what is selected; these hold what somebody has made.
 _HIDDEN_WORK = {".uv_seam", ".sculpt_mask", ".sculpt_face_set"}
 # Blender also stores these where all of them are zero.
-_WORK_UNLESS_ZERO = {"sharp_edge": np.bool_, "material_index": np.int32}
+_WORK_UNLESS_ZERO = {"material_index": np.int32}
 
 # The source of an object, both by `session_uid`: a name is enough for later sessions only, since a
 # pointer to the object would keep one that is deleted in the file.
@@ -38,6 +39,7 @@ def mark(made: bpy.types.Object, origin: bpy.types.Object, digest: bytes) -> Non
         "source": origin.name,
         "source_mesh": sources.mesh_digest(origin.data).hex(),
         "mesh": digest.hex(),
+        "sharp_edges": _sharp_edges(made.data),
     }
     _origins[made.session_uid] = origin.session_uid
 
@@ -125,7 +127,16 @@ def _has_work(blender_object: bpy.types.Object) -> bool:
         return True
     if any(modifier.type == "MULTIRES" for modifier in blender_object.modifiers):
         return True  # what is sculpted with it is on the mesh
+    if _sharp_edges(mesh) != blender_object[KEY].get("sharp_edges", 0):
+        return True
     return any(_is_work(attribute) for attribute in mesh.attributes)
+
+
+def _sharp_edges(mesh: bpy.types.Mesh) -> int:
+    """How many of a mesh's edges are marked as sharp."""
+    marks = np.empty(len(mesh.edges), np.bool_)
+    mesh.edges.foreach_get("use_edge_sharp", marks)
+    return int(marks.sum())
 
 
 def _is_work(attribute: bpy.types.Attribute) -> bool:

@@ -94,7 +94,7 @@ def _fit(options: argparse.Namespace) -> int:
     for warning in report.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     for kind, count in report.repairs.items():
-        print(f"note: {count} {kind} in the fitted copy", file=sys.stderr)
+        print(f"note: {kind} in the fitted copy: {count}", file=sys.stderr)
     _report(
         options,
         {**report.to_dict(), "seconds_total": seconds, "output": str(options.output)},
@@ -156,6 +156,7 @@ def _smooth(options: argparse.Namespace) -> int:
     from .smoothing import smooth
     from .surface_attributes import surface_attributes
 
+    _refuse_scale_without_use(options)
     field = load(options.field, options.device)
     mesh = TriangleMesh.load(options.mesh)
     memory.smooth_need(len(mesh.vertices), of_mesh=True).check(memory.available_bytes())
@@ -221,6 +222,7 @@ def _query(options: argparse.Namespace) -> int:
         raise FairfieldError(f"{options.points} is damaged or no .npy file.") from None
     if not isinstance(points, np.ndarray):
         raise FairfieldError(f"{options.points} holds several arrays; a .npy file is needed.")
+    _refuse_scale_without_use(options)
     field = load(options.field, options.device)
     with _ProgressLine() as progress:
         jets = differentiate(
@@ -322,7 +324,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _words(text: str | None) -> list[str]:
-    return [word.strip() for word in text.split(",")] if text else []
+    return [] if text is None else [word.strip() for word in text.split(",")]
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -537,6 +539,15 @@ def _scale(text: str) -> float | str:
         raise argparse.ArgumentTypeError(
             f"{text!r} is neither a length nor a word for one"
         ) from None
+
+
+def _refuse_scale_without_use(options: argparse.Namespace) -> None:
+    from .operators.differentiation import WITHOUT_SCALE
+
+    if options.operator in WITHOUT_SCALE and (options.scale, options.scale_factor) != ("auto", 1):
+        raise SettingError(
+            f"The operator {options.operator!r} has no scale; leave out --scale and --scale-factor."
+        )
 
 
 def _require_suffix(path: Path, suffixes: tuple[str, ...]) -> None:

@@ -126,6 +126,17 @@ def extract_with_jets(
     )
 
 
+def sharp_edges(field: Field, surface: TriangleMesh, resolution: int) -> NDArray[np.int64]:
+    """Return which edges (K, 2) of a surface extracted at a resolution are the mesh's sharp edges.
+
+    Each by its two vertices. There are none where the surface was smoothed over them.
+    """
+    if field.creases is None:
+        return np.zeros((0, 2), np.int64)
+    cube = TriangleMesh(field.normalization.to_cube(surface.vertices), surface.triangles)
+    return field.creases.edges_of(cube, 2 / resolution)
+
+
 def _on_smoothed_surface(
     field: Field,
     surface: TriangleMesh,
@@ -179,7 +190,14 @@ def _on_smoothed_surface(
     value = _evaluate(field, place.to_cube(vertices))
     too_far = np.abs(value) > _farthest(field, scale, scale_factor)
     vertices[too_far] = surface.vertices[too_far]
-    return TriangleMesh(vertices, surface.triangles), jets
+    if field.creases is None or not _stays(scale, scale_factor):
+        return TriangleMesh(vertices, surface.triangles), jets
+    sharp = field.creases.sharpened(place.to_cube(vertices), surface.triangles, jets.normals, cell)
+    between = (
+        np.concatenate([each, each[sharp.parents].mean(axis=1)])
+        for each in (jets.value, jets.gradient, jets.hessian, jets.scale)
+    )
+    return TriangleMesh(place.from_cube(sharp.vertices), sharp.triangles), Jets(*between)
 
 
 def _check(resolution: int) -> None:
@@ -265,6 +283,11 @@ def _smooth_band(
     volume[tuple(band.T)] = np.clip(volume[tuple(band.T)], raw - limit, raw + limit)
 
 
+def _stays(scale: Scale, scale_factor: float) -> bool:
+    """Whether the surface is to stay where the mesh is, but for noise and facets."""
+    return scale == "auto" and scale_factor <= 1
+
+
 def _farthest(field: Field, scale: Scale, scale_factor: float) -> float:
     """How far from the raw field's surface the smoothed one may run, in units of the cube.
 
@@ -272,7 +295,7 @@ def _farthest(field: Field, scale: Scale, scale_factor: float) -> float:
     sharp edge an average runs off farther, so that edges of models without noise would be wavy.
     """
     error = field.report.near_surface_error * HALF_EXTENT_IN_CUBE
-    if scale != "auto" or scale_factor > 1 or not np.isfinite(error):
+    if not _stays(scale, scale_factor) or not np.isfinite(error):
         return np.inf
     noise = NOISE_REACH * float(field.scale_map.noise[0])
     facets = OFFSET_REACH * float(np.median(np.abs(field.scale_map.offset)))

@@ -22,6 +22,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from .creases import MOST_LENGTH, Creases
 from .errors import FieldFileError, MeshError
 from .evaluation import Evaluator
 from .fields import FieldConfig, NeuralField
@@ -40,6 +41,7 @@ SCALE_MAP = "scale_map."
 """What the names of the scale map's tensors in a file begin with."""
 MAX_PROBES = 1 << 16
 BEYOND_RIM = "beyond_rim"
+CREASES = "creases"
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,8 @@ class Field:
         Of an open sheet: (n, n, n) how far beyond the sheet's rim the nodes of a lattice over the
         cube are, in units of the cube; negative within. The zero set goes on beyond it, the surface
         does not.
+    creases
+        Sharp edges of the mesh, if it has any.
     """
 
     def __init__(
@@ -105,17 +109,26 @@ class Field:
         report: FitReport,
         scale_map: ScaleMap,
         beyond_rim: NDArray[np.float32] | None = None,
+        creases: Creases | None = None,
     ) -> None:
         self.module = module.eval()
         self.scale_map = scale_map
         self.beyond_rim = beyond_rim
+        self.creases = creases
         self.normalization = normalization
         self.report = report
         self.evaluator = Evaluator(self.module)
 
     def with_module(self, module: NeuralField) -> Field:
         """Another network in the same place, for the same mesh."""
-        return Field(module, self.normalization, self.report, self.scale_map, self.beyond_rim)
+        return Field(
+            module,
+            self.normalization,
+            self.report,
+            self.scale_map,
+            self.beyond_rim,
+            self.creases,
+        )
 
     def with_evaluator(self, evaluator: Evaluator) -> Field:
         """The same field, evaluated otherwise, such as by one thread."""
@@ -184,6 +197,8 @@ class Field:
             weights[SCALE_MAP + name] = torch.from_numpy(array)
         if self.beyond_rim is not None:
             weights[BEYOND_RIM] = torch.from_numpy(self.beyond_rim)
+        if self.creases is not None:
+            weights[CREASES] = torch.from_numpy(self.creases.segments)
         metadata = {
             "format": FORMAT,
             "version": str(FORMAT_VERSION),
@@ -240,6 +255,7 @@ def load(path: str | Path, device: str = "auto") -> Field:
         }
         scale_map = _new_scale_map(scales)
         beyond_rim = _new_beyond_rim(weights.pop(BEYOND_RIM, None))
+        creases = _new_creases(weights.pop(CREASES, None))
         module = _new_module(config, weights)
     except FieldFileError as problem:
         raise FieldFileError(f"{path}: {problem}") from None
@@ -247,7 +263,8 @@ def load(path: str | Path, device: str = "auto") -> Field:
         raise FieldFileError(
             f"{path} is not a complete field ({_first_line(problem)}). Fit the mesh again."
         ) from None
-    return Field(module.to(choose_device(device)), normalization, report, scale_map, beyond_rim)
+    module = module.to(choose_device(device))
+    return Field(module, normalization, report, scale_map, beyond_rim, creases)
 
 
 def checksum(metadata: dict[str, str], weights: dict[str, Tensor]) -> str:
@@ -337,6 +354,25 @@ def _new_beyond_rim(tensor: Tensor | None) -> NDArray[np.float32] | None:
     ):
         raise FieldFileError("The field's rim is not one that a fit gives. Fit the mesh again.")
     return tensor.numpy()
+
+
+def _new_creases(tensor: Tensor | None) -> Creases | None:
+    """The sharp edges of the mesh, if the file has any.
+
+    The places that they are found by take memory: they cannot be longer than those of a fit.
+    """
+    if tensor is None:
+        return None
+    if not (
+        tensor.dim() == 3
+        and tensor.shape[1:] == (4, 3)
+        and len(tensor) > 0
+        and tensor.dtype == torch.float32
+        and bool((tensor.abs() <= 1.01).all())
+        and float((tensor[:, 1] - tensor[:, 0]).norm(dim=1).sum()) <= 1.01 * MOST_LENGTH
+    ):
+        raise FieldFileError("The field's creases are none that a fit gives. Fit the mesh again.")
+    return Creases(tensor.numpy())
 
 
 def _new_module(config: FieldConfig, weights: dict[str, Tensor]) -> NeuralField:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from .creases import Creases
 from .devices import choose_device
 from .distance import NearestPoints, SignedDistance
 from .errors import SettingError
@@ -275,7 +276,11 @@ def _fit(
             repairs=repairs,
             warnings=_warnings(cube_mesh, distance),
         )
-    field = Field(module, normalization, report, scale_map, beyond_rim)
+    surface = distance.surface
+    if distance.sheet is None and _faces_inward(cube_mesh):
+        surface = TriangleMesh(surface.vertices, surface.triangles[:, ::-1])
+    creases = Creases.of(surface, float(scale_map.noise[0]))
+    field = Field(module, normalization, report, scale_map, beyond_rim, creases)
     with stopwatch("scales"):  # in the report's own table
         field.scale_map = with_vertex_evidence(
             field, distance.surface.vertices, random, part(progress, 0.99, 1.0)
@@ -396,6 +401,12 @@ def _beyond_rim(
     return beyond.astype(np.float32).reshape([resolution] * 3)
 
 
+def _faces_inward(mesh: TriangleMesh) -> bool:
+    """Whether a mesh encloses less than nothing."""
+    a, b, c = mesh.vertices[mesh.triangles.T] - mesh.vertices.mean(axis=0)
+    return float(np.einsum("ni,ni->n", a, np.cross(b, c)).sum()) < 0
+
+
 def _warnings(mesh: TriangleMesh, distance: SignedDistance) -> list[str]:
     """Sentences on a (repaired) mesh, in the cube, whose field may not be what the user expects."""
     if distance.sheet is not None:
@@ -403,8 +414,7 @@ def _warnings(mesh: TriangleMesh, distance: SignedDistance) -> list[str]:
             "The mesh is an open sheet: the side that its faces point to was taken as outside, and "
             "Extract ends at its rim. Close it, or give it thickness, if it is to be solid."
         ]
-    a, b, c = mesh.vertices[mesh.triangles.T] - mesh.vertices.mean(axis=0)
-    if float(np.einsum("ni,ni->n", a, np.cross(b, c)).sum()) < 0:
+    if _faces_inward(mesh):
         return [
             "The faces point inward; the field was fitted as if they pointed outward. "
             "Recalculate the normals to silence this."

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from . import __version__, memory, wire
 from .child_process import give_way_to_parent
 from .errors import Cancelled, FairfieldError, NotEnoughMemory
-from .extraction import extract_with_jets
+from .extraction import extract_with_jets, sharp_edges
 from .field import Field, load
 from .finetuning import finetune
 from .fitting import fit
@@ -380,7 +380,11 @@ class Server:
             parameters.number("scale_factor", 1.0),
             progress=progress,
         )
-        surface = {"vertices": mesh.vertices.astype(np.float32), "triangles": mesh.triangles}
+        surface = {
+            "vertices": mesh.vertices.astype(np.float32),
+            "triangles": mesh.triangles,
+            "sharp_edges": sharp_edges(field, mesh, resolution).astype(np.int32),
+        }
         result = {"unanswered": jets.unanswered, "cell": 2 / resolution * field.normalization.unit}
         return result, {**surface, **surface_attributes(jets)}
 

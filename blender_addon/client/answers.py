@@ -91,6 +91,11 @@ def check_extracted(result: Mapping[str, Any], arrays: Mapping[str, np.ndarray])
         raise WrongAnswer("its triangles are not whole numbers")
     if len(triangles) and not 0 <= triangles.min() <= triangles.max() < len(vertices):
         raise WrongAnswer("a triangle refers to a vertex that is not there")
+    edges = values.pop("sharp_edges", None)
+    if edges is None or edges.ndim != 2 or edges.shape[1] != 2 or edges.dtype.kind not in "iu":
+        raise WrongAnswer("it has no table of sharp edges")
+    if len(edges) and not 0 <= edges.min() <= edges.max() < len(vertices):
+        raise WrongAnswer("a sharp edge refers to a vertex that is not there")
     _check_count(result, len(vertices))
     _number(result.get("cell", 0), "cell size")
     _check_rows(values, len(vertices))

@@ -47,6 +47,29 @@ def test_the_corrected_mesh_stands_beside_its_source(scene, sphere, read, units,
     assert not made.hide_get()
 
 
+def test_shading_ends_at_the_edges_of_a_box(scene):
+    """They are marked as sharp, which is no work of the user's."""
+    bpy.ops.mesh.primitive_cube_add(size=2.0)
+    source = bpy.context.object
+    source.scale = (-1.0, 1.0, 2.0)
+    bpy.context.view_layer.update()
+    scene.fairfield.resolution = 48
+    bpy.ops.fairfield.extract()
+    made = bpy.context.active_object
+    sharp = [edge for edge in made.data.edges if edge.use_edge_sharp]
+    ends = positions(made)[np.array([edge.vertices for edge in sharp])]
+    on_edge = np.isclose(np.abs(ends), 1.0, atol=1e-4).sum(axis=2) >= 2
+    assert on_edge.all()
+    # As long as the twelve edges together.
+    length = np.linalg.norm(ends[:, 0] - ends[:, 1], axis=1).sum()
+    assert length == pytest.approx(24.0, rel=0.01)
+    corners = np.array([normal.vector for normal in made.data.corner_normals])
+    assert np.quantile(np.abs(corners).max(axis=1), 0.02) > 0.99
+    assert installed.module("extractions").is_untouched(made)
+    made.data.edges[0].use_edge_sharp = not made.data.edges[0].use_edge_sharp
+    assert not installed.module("extractions").is_untouched(made)
+
+
 def test_a_parented_and_constrained_source(scene, sphere):
     parent = bpy.data.objects.new("Parent", None)
     scene.collection.objects.link(parent)

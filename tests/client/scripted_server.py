@@ -74,6 +74,7 @@ def answer(frame: wire.Frame, fields: set[str], behaviour: str) -> None:
         surface = {
             "vertices": np.zeros((4, 3), np.float32),
             "triangles": np.array([[0, 1, 2], [0, 2, 3]], np.int32),
+            "sharp_edges": np.array([[0, 2]], np.int32),
         }
         if behaviour == "sends-a-bad-triangle":
             surface["triangles"][1, 2] = 4

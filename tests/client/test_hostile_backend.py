@@ -79,7 +79,7 @@ def test_a_second_answer_is_none(scripted_command, poll_until) -> None:
 
 
 ARRAYS = st.dictionaries(
-    st.sampled_from(["vertices", "triangles", "mean_curvature", "smooth_normal"]),
+    st.sampled_from(["vertices", "triangles", "sharp_edges", "mean_curvature", "smooth_normal"]),
     st.builds(
         lambda dtype, shape, value: np.full(shape, value).astype(dtype),
         st.sampled_from(["float32", "float64", "int32", "uint32", "uint8"]),
@@ -107,6 +107,7 @@ def test_what_passes_the_checks_is_safe_for_a_scene(result, arrays) -> None:
     else:
         vertices, triangles = arrays["vertices"], arrays["triangles"]
         assert np.isfinite(vertices[triangles.astype(int)]).all()
+        assert np.isfinite(vertices[arrays["sharp_edges"]]).all()
     try:
         answers.check_smoothed(result, arrays, 3)
     except answers.WrongAnswer:
@@ -114,3 +115,17 @@ def test_what_passes_the_checks_is_safe_for_a_scene(result, arrays) -> None:
     else:
         assert all(len(values) == 3 for values in arrays.values())
         assert 0 <= result.get("from_mesh", 0) <= 3
+
+
+@pytest.mark.parametrize(
+    "edges",
+    [None, np.zeros((1, 3), int), np.zeros((1, 2)), np.array([[0, 3]]), np.array([[-1, 0]])],
+    ids=["none", "shape", "type", "beyond", "negative"],
+)
+def test_sharp_edges_of_vertices_that_are_not_there_are_refused(edges) -> None:
+    arrays = {"vertices": np.eye(3), "triangles": np.array([[0, 1, 2]])}
+    answers.check_extracted({}, {**arrays, "sharp_edges": np.array([[0, 1]])})
+    if edges is not None:
+        arrays["sharp_edges"] = edges
+    with pytest.raises(answers.WrongAnswer, match="sharp edge"):
+        answers.check_extracted({}, arrays)
