@@ -170,6 +170,12 @@ def test_extract_writes_every_format(folder: Path, suffix: str) -> None:
         (["smooth", "sphere.safetensors", "sphere.ply", "-o", "x.ply", "--scale", "-2"], "-2"),
         (["query", "sphere.safetensors", "sphere.ply", "-o", "x.npz"], "sphere.ply"),
         (["query", "sphere.safetensors", "p.npy", "-o", "x.npz", "--only", "mass"], "mass"),
+        (["query", "sphere.safetensors", "p.npy", "-o", "x.npz", "--only", ""], "quantity ''"),
+        (
+            ["smooth", "sphere.safetensors", "sphere.ply", "-o", "x.ply", "--operator", "autodiff"]
+            + ["--scale-factor", "2"],
+            "no scale",
+        ),
         (["extract", "sphere.safetensors", "-o", "x.ply", "--resolution", "3"], "3"),
         (["dance"], "dance"),
     ],
