@@ -110,11 +110,13 @@ class Creases:
         edges, (first, second) = mesh.shared_edges()
         normals = np.nan_to_num(mesh.triangle_normals())
         cosine = _dot(normals.take(first, axis=0), normals.take(second, axis=0))
+        is_smooth = cosine > np.cos(np.radians(SHARP_DEGREES))
+        is_sharp = ~is_smooth & (cosine >= np.cos(np.radians(FOLDED_DEGREES)))
+        if not is_sharp.any():
+            return None
         angle = np.degrees(np.arccos(np.clip(cosine, -1, 1)))
-        is_sharp = (angle >= SHARP_DEGREES) & (angle <= FOLDED_DEGREES)
         # A triangle with nothing but sharp edges is a face only if it is large; else it is noise.
         beside = np.where(mesh.triangle_areas() < LEAST_FACE, np.inf, 0.0)
-        is_smooth = angle < SHARP_DEGREES
         for side in (first, second):
             beside[side[is_smooth]] = 0.0
         for side in (first, second):
@@ -129,16 +131,8 @@ class Creases:
         if not length.sum() / 2 < total <= MOST_LENGTH:
             return None
         # An edge runs as it does in the first of its triangles, which so lies on its left.
-        corners = mesh.triangles[first[kept]]
-        begin, end = edges[kept].T
-        runs = ((corners == begin[:, None]) & (np.roll(corners, -1, axis=1) == end[:, None])).any(1)
-        begin, end = np.where(runs, begin, end), np.where(runs, end, begin)
-        parts = [
-            mesh.vertices[begin],
-            mesh.vertices[end],
-            normals[first[kept]],
-            normals[second[kept]],
-        ]
+        begin, end = mesh.vertices[edges[kept].T]
+        parts = begin, end, normals[first[kept]], normals[second[kept]]
         return cls(np.stack(parts, axis=1).astype(np.float32))
 
     def sharpened(

@@ -111,7 +111,8 @@ class TriangleMesh:
     def shared_edges(self) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
         """Edges (E, 2) that two triangles share, by their vertices, and those triangles (2, E).
 
-        Where more than two meet, each comes with the next.
+        An edge runs as it does in the first of its triangles. Where more than two meet, each comes
+        with the next.
         """
         triangles = self.triangles.astype(np.int64)
         ends = np.stack([triangles.T.reshape(-1), np.roll(triangles, -1, axis=1).T.reshape(-1)])
