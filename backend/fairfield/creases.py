@@ -64,6 +64,7 @@ TURNED_OVER = 0.01
 """Area (in squared cells) by which a triangle may face backwards."""
 ROUNDS = 8
 """In which what would turn triangles over is taken back."""
+POINTS_PER_CHUNK = 1 << 16
 TINY = 1e-300
 """Keeps quotients finite."""
 
@@ -211,7 +212,14 @@ class _Nearby:
 
         Without normals, of any creases.
         """
-        reach = cells * self.cell
+        starts = range(0, max(len(points), 1), POINTS_PER_CHUNK)
+        parts = [
+            self._feet(points[rows], None if normals is None else normals[rows], cells * self.cell)
+            for rows in (slice(start, start + POINTS_PER_CHUNK) for start in starts)
+        ]
+        return _Feet(*(np.concatenate(each) for each in zip(*parts, strict=True)))
+
+    def _feet(self, points: Array, normals: Array | None, reach: float) -> _Feet:
         _, near = self._tree.query(
             points,
             k=range(1, CANDIDATES + 1),
