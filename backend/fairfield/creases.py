@@ -19,26 +19,31 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from .mesh import SHARP_DEGREES, TriangleMesh
+from .mesh import TriangleMesh
+from .progress import Progress, ProgressCallback, silent
 from .threads import thread_count
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
 Triangles = NDArray[np.integer]
 
+CREASE_DEGREES = (44.0, 160.0)
+"""Angles between two faces that meet at an edge: beyond, one is turned around, or they lie on each
+other."""
+CLEAN, LARGEST_NOISE = 1e-4, 2e-3
+"""Noise of the mesh (in the cube) up to which all its sharp edges are the shape's, and from which
+on none is."""
+ON_EDGES = 0.95
+"""Share of vertices on sharp edges from which on their scatter about the surface is no noise."""
 SMOOTH_BESIDE, MOST = 0.35, 0.8
 """At most so many times the angle at a crease have the other edges of the triangles beside it, for
 that share of its length."""
 LEAST_FACE = 1e-3
 """Area (in the cube) of a triangle that may be a face alone, with three sharp edges."""
-FOLDED_DEGREES = 160.0
-"""From which angle on two faces are no edge: one is turned around, or they lie on each other."""
 LEAST_LENGTH = 0.1
 """Length (in the cube) of creases that hang together: shorter ones are dents of a scan."""
 MOST_LENGTH = 1000.0
 """Total length (in the cube) of all: a model that has more is not followed."""
-LARGEST_NOISE = 2e-3
-"""Noise of the mesh (in the cube) from which on its edges are not the shape's."""
 SPACING = 0.5
 """Cells between the places of a crease by which the nearest one is found."""
 CANDIDATES = 8
@@ -51,19 +56,19 @@ FLAT_WITHIN, REACH = 1.5, 2.5
 they stay."""
 ON_CREASE = 0.3
 """Cells from a crease within which a vertex is put onto it."""
-EXACTLY_ON, EVEN_DEGREES = 1e-3, 30.0
-"""Cells from a crease within which a vertex is on it; and the angle between two triangles up to
-which the edge between them is none."""
+EXACTLY_ON, ALONG = 1e-3, 0.1
+"""Cells from a crease within which a vertex is on it, and the middle of an edge along it."""
 ACROSS = 1.5
 """Cells from a crease to the middle of an edge that may pass it."""
 NEAR_CORNER = 1.2
 """Most cells from a corner of creases to the vertex that is put there."""
 CORNER_DEGREES = 30.0
 """Angle by which a crease turns at a corner."""
-TURNED_OVER = 0.01
-"""Area (in squared cells) by which a triangle may face backwards."""
+FLAT, TURNED_OVER = 0.02, 0.01
+"""Area (in squared cells) below which a triangle on a crease is none, and by which a triangle may
+face backwards."""
 ROUNDS = 8
-"""In which what would turn triangles over is taken back."""
+"""In which what would leave no area, or turn triangles over, is taken back."""
 POINTS_PER_CHUNK = 1 << 16
 TINY = 1e-300
 """Keeps quotients finite."""
@@ -102,19 +107,24 @@ class Creases:
     def of(cls, mesh: TriangleMesh, noise: float) -> Creases | None:
         """The creases of a mesh in the cube; None of one that has none, or has only noise.
 
-        Faces meet there at 45 degrees or more and are smooth beside, which tells them from the
-        facets of a coarse mesh; and they are long, which tells them from a scan's dents. Where most
-        of what is sharp is not like that, nothing is.
+        Faces meet there at 45 degrees or more; if the mesh may have noise, they are smooth beside,
+        which tells creases from rough places. And creases are long, which tells them from dents.
+        Where most of what is sharp is not like that, nothing is.
         """
-        if noise >= LARGEST_NOISE:
-            return None
         edges, (first, second) = mesh.shared_edges()
         normals = np.nan_to_num(mesh.triangle_normals())
         cosine = _dot(normals.take(first, axis=0), normals.take(second, axis=0))
-        is_smooth = cosine > np.cos(np.radians(SHARP_DEGREES))
-        is_sharp = ~is_smooth & (cosine >= np.cos(np.radians(FOLDED_DEGREES)))
+        least, most = np.cos(np.radians(CREASE_DEGREES))
+        is_smooth = cosine > least
+        # Triangles without area have no normal.
+        has_area = _dot(normals, normals) > 0.5
+        is_sharp = ~is_smooth & (cosine >= most) & has_area[first] & has_area[second]
         if not is_sharp.any():
             return None
+        if noise >= LARGEST_NOISE:
+            used = len(np.unique(mesh.triangles))
+            if len(np.unique(edges[is_sharp])) < ON_EDGES * used:
+                return None
         angle = np.degrees(np.arccos(np.clip(cosine, -1, 1)))
         # A triangle with nothing but sharp edges is a face only if it is large; else it is noise.
         beside = np.where(mesh.triangle_areas() < LEAST_FACE, np.inf, 0.0)
@@ -124,6 +134,7 @@ class Creases:
             np.maximum.at(beside, side[is_smooth], angle[is_smooth])
         edges, first, second, angle = (each[is_sharp] for each in (edges, first, second, angle))
         is_clear = np.maximum(beside[first], beside[second]) <= SMOOTH_BESIDE * angle
+        is_clear |= noise < CLEAN
         length = np.linalg.norm(np.subtract(*mesh.vertices[edges.T]), axis=1)
         group = _groups(edges, len(mesh.vertices))
         whole, clear = np.bincount(group, length), np.bincount(group, length * is_clear)
@@ -137,7 +148,12 @@ class Creases:
         return cls(np.stack(parts, axis=1).astype(np.float32))
 
     def sharpened(
-        self, vertices: Array, triangles: Triangles, normals: Array, cell: float
+        self,
+        vertices: Array,
+        triangles: Triangles,
+        normals: Array,
+        cell: float,
+        progress: ProgressCallback = silent,
     ) -> Sharpened:
         """Give a surface in the cube these creases.
 
@@ -149,16 +165,16 @@ class Creases:
         cell
             Side of the cells that the surface was extracted with.
         """
-        nearby = _Nearby(self.segments.astype(np.float64), cell)
+        nearby = _Nearby(self.segments.astype(np.float64), cell, progress)
         normals = np.nan_to_num(normals)
         feet = nearby.feet(vertices, normals, REACH)
         is_near = feet.segment >= 0
         beside = is_near[triangles].any(axis=1)
         some = triangles[beside]
         facing = _unit(normals[some].sum(axis=1))
-        place, is_on = _moved(vertices, normals, feet, nearby)
+        place, is_on = _moved(vertices, normals, feet, some, facing, nearby)
         for _ in range(ROUNDS):
-            wrong = _turned_over(place, some, facing, cell)
+            wrong = _facing_area(place, some, facing) < -TURNED_OVER * cell**2
             if not wrong.any():
                 break
             back = some[wrong].ravel()
@@ -168,15 +184,13 @@ class Creases:
 
     def edges_of(self, surface: TriangleMesh, cell: float) -> NDArray[np.int64]:
         """Which edges (K, 2) of a surface in the cube, by their vertices, lie on creases."""
-        nearby = _Nearby(self.segments.astype(np.float64), cell)
+        nearby = _Nearby(self.segments.astype(np.float64), cell, silent)
         is_on = nearby.feet(surface.vertices, None, EXACTLY_ON).segment >= 0
-        some = TriangleMesh(
-            surface.vertices, surface.triangles[is_on[surface.triangles].sum(axis=1) >= 2]
-        )
-        edges, (first, second) = some.shared_edges()
-        normals = some.triangle_normals()
-        cosine = _dot(normals.take(first, axis=0), normals.take(second, axis=0))
-        return edges[is_on[edges].all(axis=1) & (cosine < np.cos(np.radians(EVEN_DEGREES)))]
+        corners = surface.triangles.astype(np.int64)
+        edges = np.stack([corners, np.roll(corners, -1, axis=1)], axis=2).reshape(-1, 2)
+        edges = np.unique(np.sort(edges[is_on[edges].all(axis=1)], axis=1), axis=0)
+        middles = surface.vertices[edges].mean(axis=1)
+        return edges[nearby.feet(middles, None, ALONG).segment >= 0]
 
 
 class _Feet(NamedTuple):
@@ -191,8 +205,9 @@ class _Feet(NamedTuple):
 class _Nearby:
     """Finds the nearest points of creases (E, 4, 3), for a surface of cells of some size."""
 
-    def __init__(self, segments: Array, cell: float) -> None:
+    def __init__(self, segments: Array, cell: float, progress: ProgressCallback) -> None:
         self.cell = cell
+        self._progress = progress
         self.begin, end, self.left, self.right = segments.transpose(1, 0, 2)
         self.along = end - self.begin
         self.across = _unit(np.cross(self.left + self.right, self.along))
@@ -220,6 +235,7 @@ class _Nearby:
         return _Feet(*(np.concatenate(each) for each in zip(*parts, strict=True)))
 
     def _feet(self, points: Array, normals: Array | None, reach: float) -> _Feet:
+        self._progress(Progress(0.5, "Following sharp edges"))
         _, near = self._tree.query(
             points,
             k=range(1, CANDIDATES + 1),
@@ -242,7 +258,12 @@ class _Nearby:
 
 
 def _moved(
-    vertices: Array, normals: Array, feet: _Feet, nearby: _Nearby
+    vertices: Array,
+    normals: Array,
+    feet: _Feet,
+    triangles: Triangles,
+    facing: Array,
+    nearby: _Nearby,
 ) -> tuple[Array, NDArray[np.bool_]]:
     """The vertices (V, 3) on faces and creases, and which (V,) are on a crease now."""
     rows = np.flatnonzero(feet.segment >= 0)
@@ -250,17 +271,28 @@ def _moved(
     is_left = _dot(away, nearby.across[segment]) > 0
     face = np.where(is_left[:, None], nearby.left[segment], nearby.right[segment])
     share = np.clip((REACH - feet.distance[rows] / nearby.cell) / (REACH - FLAT_WITHIN), 0, 1)
-    place, is_on = vertices.copy(), np.zeros(len(vertices), bool)
-    place[rows] -= (share * _dot(away, face))[:, None] * face
+    on_face = vertices.copy()
+    on_face[rows] -= (share * _dot(away, face))[:, None] * face
 
-    feet = nearby.feet(place[rows], normals[rows], ON_CREASE)
+    feet = nearby.feet(on_face[rows], normals[rows], ON_CREASE)
     near = feet.segment >= 0
-    place[rows[near]], is_on[rows[near]] = feet.place[near], True
+    place, way = on_face.copy(), np.full(len(vertices), -1.0)
+    place[rows[near]], way[rows[near]] = feet.place[near], feet.distance[near]
     if len(rows):
         distance, nearest = cKDTree(place[rows]).query(nearby.corners, workers=thread_count())
         near = distance < NEAR_CORNER * nearby.cell
-        place[rows[nearest[near]]], is_on[rows[nearest[near]]] = nearby.corners[near], True
-    return place, is_on
+        place[rows[nearest[near]]], way[rows[nearest[near]]] = nearby.corners[near], 0.0
+    # Of three on a crease, or of two on either side of it, the farthest goes back to its face.
+    for _ in range(ROUNDS):
+        is_flat = _facing_area(place, triangles, facing) < FLAT * nearby.cell**2
+        is_flat &= (way[triangles] >= 0).sum(axis=1) >= 2
+        some = triangles[is_flat]
+        farthest = some[np.arange(len(some)), way[some].argmax(axis=1)]
+        farthest = farthest[way[farthest] > 0]
+        if len(farthest) == 0:
+            break
+        place[farthest], way[farthest] = on_face[farthest], -1.0
+    return place, way >= 0
 
 
 def _cut(
@@ -282,7 +314,8 @@ def _cut(
         cut[passing] = len(vertices) + np.arange(len(passing))
         everything = np.concatenate([vertices, place])
         pieces, parent = _pieces(triangles, cut[of_triangle], everything)
-        wrong = _turned_over(everything, pieces, facing[parent], nearby.cell)
+        area = _facing_area(everything, pieces, facing[parent])
+        wrong = area < -TURNED_OVER * nearby.cell**2
         bad = np.isin(passing, of_triangle[parent[wrong]])
         if not bad.any():
             return Sharpened(everything, pieces, edges[passing])
@@ -343,12 +376,10 @@ def _pieces(triangles: Triangles, cut: Rows, places: Array) -> tuple[Triangles, 
     return np.concatenate(pieces), np.concatenate(parents)
 
 
-def _turned_over(
-    vertices: Array, triangles: Triangles, facing: Array, cell: float
-) -> NDArray[np.bool_]:
-    """Which triangles (F, 3) face backwards, by the directions (F, 3) that they should face."""
+def _facing_area(vertices: Array, triangles: Triangles, facing: Array) -> Array:
+    """Areas (F,) of triangles as seen from the directions (F, 3) that they should face."""
     a, b, c = vertices.take(triangles.T, axis=0)
-    return _dot(np.cross(b - a, c - a), facing) < -2 * TURNED_OVER * cell**2
+    return _dot(np.cross(b - a, c - a), facing) / 2
 
 
 def _corners(begin: Array, end: Array) -> Array:

@@ -192,7 +192,9 @@ def _on_smoothed_surface(
     vertices[too_far] = surface.vertices[too_far]
     if field.creases is None or not _stays(scale, scale_factor):
         return TriangleMesh(vertices, surface.triangles), jets
-    sharp = field.creases.sharpened(place.to_cube(vertices), surface.triangles, jets.normals, cell)
+    sharp = field.creases.sharpened(
+        place.to_cube(vertices), surface.triangles, jets.normals, cell, progress
+    )
     between = (
         np.concatenate([each, each[sharp.parents].mean(axis=1)])
         for each in (jets.value, jets.gradient, jets.hessian, jets.scale)
@@ -202,8 +204,10 @@ def _on_smoothed_surface(
 
 def _check(resolution: int) -> None:
     low, high = RESOLUTION_LIMITS
-    if not low <= resolution <= high:
-        raise SettingError(f"The resolution is {resolution}; it must be {low} to {high}.")
+    if not low <= resolution <= high or resolution != int(resolution):
+        raise SettingError(
+            f"The resolution is {resolution}; it must be a whole number from {low} to {high}."
+        )
 
 
 def _raw_surface(field: Field, resolution: int, progress: ProgressCallback) -> TriangleMesh:

@@ -369,6 +369,7 @@ def _new_creases(tensor: Tensor | None) -> Creases | None:
         and len(tensor) > 0
         and tensor.dtype == torch.float32
         and bool((tensor.abs() <= 1.01).all())
+        and bool(((tensor[:, 2:].norm(dim=2) - 1).abs() < 0.01).all())
         and float((tensor[:, 1] - tensor[:, 0]).norm(dim=1).sum()) <= 1.01 * MOST_LENGTH
     ):
         raise FieldFileError("The field's creases are none that a fit gives. Fit the mesh again.")

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import MeshError
-from .mesh import TriangleMesh
+from .mesh import TriangleMesh, distinct_rows
 from .obj import read_obj
 from .ply import read_ply
 from .whole_files import write_whole
@@ -156,4 +156,9 @@ def _read_by_trimesh(content: bytes, suffix: str) -> tuple[NDArray, NDArray]:
             maintain_order=True,
             skip_materials=True,
         )
-    return np.asarray(loaded.vertices), np.asarray(getattr(loaded, "faces", ()))
+    vertices, triangles = np.asarray(loaded.vertices), np.asarray(getattr(loaded, "faces", ()))
+    if suffix == ".stl" and len(triangles):
+        # Its triangles name their corners one by one: the same place is the same vertex.
+        first, kind = distinct_rows(vertices)
+        return vertices[first], kind[triangles]
+    return vertices, triangles

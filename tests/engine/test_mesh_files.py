@@ -39,6 +39,7 @@ def test_stl_keeps_the_triangles(tmp_path: Path, mesh: TriangleMesh) -> None:
     np.testing.assert_allclose(
         again.vertices[again.triangles], mesh.vertices[mesh.triangles], atol=1e-6
     )
+    assert len(again.vertices) == len(np.unique(mesh.triangles))  # each once
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "binary"])
