@@ -33,9 +33,9 @@ _SEQUENTIAL = np.array(
 UNANSWERED_COLOR = (0.35, 0.35, 0.35)
 # Curvature has long tails at creases; the colours span what most of the surface has.
 TAIL_PERCENT = 5.0
-# The least curvature that gets full colours: that of a sphere five times as large as the mesh. What
+# The least curvature that gets full colours: that of a sphere four times as large as the mesh. What
 # is measured on exact flats is up to a sixth of it, by rounding, and must look flat.
-FLATTEST = 0.2
+FLATTEST = 0.25
 
 
 def automatic_range(
