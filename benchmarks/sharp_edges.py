@@ -41,12 +41,12 @@ def main() -> None:
             field.creases = used
             start = time.perf_counter()
             surface = fairfield.extract(field, RESOLUTION, "auto")
+            seconds = time.perf_counter() - start
             row = {"model": name, "followed": used is not None, **measured(surface, mesh)}
-            row["seconds"] = time.perf_counter() - start
-            rows.append(row)
+            rows.append({**row, "seconds": seconds})
             print(
                 f"{name if not label else '':14s}{label:10s}{row['mean']:9.4f}{row['most']:8.2f}"
-                f"{row['turned']:9.3%}{row['seconds']:9.1f}",
+                f"{row['turned']:9.3%}{seconds:9.1f}",
                 flush=True,
             )
     if options.json:

@@ -107,7 +107,7 @@ class Creases:
     def of(cls, mesh: TriangleMesh, noise: float) -> Creases | None:
         """The creases of a mesh in the cube; None of one that has none, or has only noise.
 
-        Faces meet there at 45 degrees or more; if the mesh may have noise, they are smooth beside,
+        Faces meet there at 44 degrees or more; if the mesh may have noise, they are smooth beside,
         which tells creases from rough places. And creases are long, which tells them from dents.
         Where most of what is sharp is not like that, nothing is.
         """

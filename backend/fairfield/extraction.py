@@ -174,7 +174,7 @@ def _on_smoothed_surface(
         scale=scale,
         scale_factor=scale_factor,
         operator="polynomial",
-        progress=part(progress, 0.7, 1.0),
+        progress=part(progress, 0.7, 0.95),
     )
     # A vertex whose way is longer than a cell found another part of the surface, or none: it stays
     # where it was, and is measured there.
@@ -193,7 +193,11 @@ def _on_smoothed_surface(
     if field.creases is None or not _stays(scale, scale_factor):
         return TriangleMesh(vertices, surface.triangles), jets
     sharp = field.creases.sharpened(
-        place.to_cube(vertices), surface.triangles, jets.normals, cell, progress
+        place.to_cube(vertices),
+        surface.triangles,
+        jets.normals,
+        cell,
+        part(progress, 0.95, 1.0),
     )
     between = (
         np.concatenate([each, each[sharp.parents].mean(axis=1)])

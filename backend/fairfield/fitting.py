@@ -263,6 +263,7 @@ def _fit(
         repairs = dict(repaired.repairs)
         if hidden := len(cube_mesh.triangles) - len(distance.surface.triangles):
             repairs[HIDDEN] = hidden
+        is_inward = distance.sheet is None and _faces_inward(cube_mesh)
         report = FitReport(
             preset=preset,
             seed=seed,
@@ -274,10 +275,10 @@ def _fit(
             vertices=len(mesh.vertices),
             triangles=len(mesh.triangles),
             repairs=repairs,
-            warnings=_warnings(cube_mesh, distance),
+            warnings=_warnings(distance, is_inward),
         )
     surface = distance.surface
-    if distance.sheet is None and _faces_inward(cube_mesh):
+    if is_inward:
         surface = TriangleMesh(surface.vertices, surface.triangles[:, ::-1])
     creases = Creases.of(surface, float(scale_map.noise[0]))
     field = Field(module, normalization, report, scale_map, beyond_rim, creases)
@@ -407,14 +408,14 @@ def _faces_inward(mesh: TriangleMesh) -> bool:
     return float(np.einsum("ni,ni->n", a, np.cross(b, c)).sum()) < 0
 
 
-def _warnings(mesh: TriangleMesh, distance: SignedDistance) -> list[str]:
-    """Sentences on a (repaired) mesh, in the cube, whose field may not be what the user expects."""
+def _warnings(distance: SignedDistance, is_inward: bool) -> list[str]:
+    """Sentences on a (repaired) mesh whose field may not be what the user expects."""
     if distance.sheet is not None:
         return [
             "The mesh is an open sheet: the side that its faces point to was taken as outside, and "
             "Extract ends at its rim. Close it, or give it thickness, if it is to be solid."
         ]
-    if _faces_inward(mesh):
+    if is_inward:
         return [
             "The faces point inward; the field was fitted as if they pointed outward. "
             "Recalculate the normals to silence this."

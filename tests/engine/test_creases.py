@@ -237,9 +237,10 @@ def test_they_come_back_from_a_file(bracket: fairfield.Field, tmp_path: Path) ->
         torch.zeros(5, 4, 3, dtype=torch.float64),
         torch.full((5, 4, 3), torch.nan),
         torch.full((5, 4, 3), 1e9),
-        torch.tensor([[[-1.0] * 3, [1.0] * 3, [0.0] * 3, [0.0] * 3]]).repeat(10000, 1, 1),
+        torch.tensor([[[-1.0] * 3, [1.0] * 3, [0.0] * 3, [0.0] * 3]]),
+        torch.tensor([[[-1.0] * 3, [1.0] * 3, [1.0, 0, 0], [0, 1.0, 0]]]).repeat(10000, 1, 1),
     ],
-    ids=["none", "shape", "type", "not numbers", "outside", "endless"],
+    ids=["none", "shape", "type", "not numbers", "outside", "without normals", "endless"],
 )
 def test_creases_that_no_fit_gives_are_refused(
     bracket: fairfield.Field, tmp_path: Path, segments: torch.Tensor
