@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import bpy
 import numpy as np
 
-from . import sources
+from . import sharp_edges, sources
 from .messages import Message
 from .quantities import COLOR, DIRECTIONS, SCALARS
 from .sources import Source
@@ -39,7 +39,7 @@ def mark(made: bpy.types.Object, origin: bpy.types.Object, digest: bytes) -> Non
         "source": origin.name,
         "source_mesh": sources.mesh_digest(origin.data).hex(),
         "mesh": digest.hex(),
-        "sharp_edges": _sharp_edges(made.data),
+        "sharp_edges": len(sharp_edges.marked(made.data)),
     }
     _origins[made.session_uid] = origin.session_uid
 
@@ -127,16 +127,9 @@ def _has_work(blender_object: bpy.types.Object) -> bool:
         return True
     if any(modifier.type == "MULTIRES" for modifier in blender_object.modifiers):
         return True  # what is sculpted with it is on the mesh
-    if _sharp_edges(mesh) != blender_object[KEY].get("sharp_edges", 0):
+    if len(sharp_edges.marked(mesh)) != blender_object[KEY].get("sharp_edges", 0):
         return True
     return any(_is_work(attribute) for attribute in mesh.attributes)
-
-
-def _sharp_edges(mesh: bpy.types.Mesh) -> int:
-    """How many of a mesh's edges are marked as sharp."""
-    marks = np.empty(len(mesh.edges), np.bool_)
-    mesh.edges.foreach_get("use_edge_sharp", marks)
-    return int(marks.sum())
 
 
 def _is_work(attribute: bpy.types.Attribute) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import bpy
 import numpy as np
 
-from . import attributes, extractions, overlay, sources
+from . import attributes, extractions, overlay, sharp_edges, sources
 from .client.jobs import Job
 from .sources import SceneError, Source
 
@@ -73,7 +73,7 @@ def add_extracted(work: Work, context: bpy.types.Context) -> list[bpy.types.Obje
         placement.bring_back(extracted.arrays["vertices"]),
         placement.orient(extracted.arrays["triangles"]),
     )
-    _mark_sharp(mesh, extracted.arrays["sharp_edges"])
+    sharp_edges.mark(mesh, extracted.arrays["sharp_edges"])
     attributes.write_quantities(mesh, extracted.arrays, placement)
     overlay.color_mesh(mesh, context.scene)
     digest = sources.mesh_digest(mesh)
@@ -108,17 +108,6 @@ def new_mesh(name: str, vertices: np.ndarray, triangles: np.ndarray) -> bpy.type
     mesh.update(calc_edges=True)
     mesh.shade_smooth()
     return mesh
-
-
-def _mark_sharp(mesh: bpy.types.Mesh, sharp: np.ndarray) -> None:
-    """Mark edges (K, 2), by their vertices, so that smooth shading ends there."""
-    ends = np.empty((len(mesh.edges), 2), np.int32)
-    mesh.edges.foreach_get("vertices", ends.reshape(-1))
-    numbers, wanted = (
-        each.min(axis=1) * np.int64(len(mesh.vertices)) + each.max(axis=1) for each in (ends, sharp)
-    )
-    if len(wanted):
-        mesh.edges.foreach_set("use_edge_sharp", np.isin(numbers, wanted))
 
 
 def select_only(objects: list[bpy.types.Object], context: bpy.types.Context) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import bpy
 import numpy as np
 
-from .. import attributes, sources
+from .. import attributes, sharp_edges, sources
 from ..quantities import SMOOTH_NORMAL
 from ..sources import SceneError
 
@@ -40,6 +40,12 @@ def _set_normals(mesh: bpy.types.Mesh) -> bool:
     if normals is None or not mesh.is_editable:
         return False
     mesh.shade_smooth()
-    # A zero vector keeps Blender's own normal, where the field had no answer.
-    mesh.normals_split_custom_set_from_vertices(np.nan_to_num(normals).tolist())
+    # A zero vector keeps Blender's own normals: where the field had no answer, and where a marked
+    # edge parts the faces of a vertex, which one normal would shade across.
+    normals = np.nan_to_num(normals)
+    normals[sharp_edges.marked(mesh)] = 0
+    corners = np.empty(len(mesh.loops), np.int32)
+    mesh.loops.foreach_get("vertex_index", corners)
+    # Set by corner: for a vertex, zero stands for one normal between all of its faces.
+    mesh.normals_split_custom_set(normals[corners])
     return True
