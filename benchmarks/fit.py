@@ -55,8 +55,9 @@ from fairfield.fields import KINDS, FieldConfig, NeuralField
 from fairfield.fitting import BATCH, PRESETS, RELATIVE_TO
 from fairfield.fused import warm_up
 from fairfield.lattice_distance import lattice_distance
-from fairfield.mesh import TriangleMesh, repair
+from fairfield.mesh import TriangleMesh
 from fairfield.normalization import HALF_EXTENT_IN_CUBE, Normalization
+from fairfield.repair import repair
 from fairfield.sampling import near_points, near_surface_points, surface_points
 from fairfield.training import TorchTrainer
 from numpy.typing import NDArray

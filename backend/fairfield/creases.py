@@ -21,6 +21,7 @@ from scipy.spatial import cKDTree
 
 from .mesh import TriangleMesh
 from .progress import Progress, ProgressCallback, silent
+from .subdivision import pieces
 from .threads import thread_count
 
 Array = NDArray[np.float64]
@@ -313,12 +314,12 @@ def _cut(
         cut = np.full(len(edges), -1)
         cut[passing] = len(vertices) + np.arange(len(passing))
         everything = np.concatenate([vertices, place])
-        pieces, parent = _pieces(triangles, cut[of_triangle], everything)
-        area = _facing_area(everything, pieces, facing[parent])
+        parts, parent = pieces(triangles, cut[of_triangle], everything)
+        area = _facing_area(everything, parts, facing[parent])
         wrong = area < -TURNED_OVER * nearby.cell**2
         bad = np.isin(passing, of_triangle[parent[wrong]])
         if not bad.any():
-            return Sharpened(everything, pieces, edges[passing])
+            return Sharpened(everything, parts, edges[passing])
         passing, place = passing[~bad], place[~bad]
 
 
@@ -337,43 +338,6 @@ def _passing(
     feet = nearby.feet(begin[kept] + way[:, None] * (end - begin)[kept], around[kept], 1.0)
     found = feet.segment >= 0
     return rows[kept[found]], feet.place[found]
-
-
-def _pieces(triangles: Triangles, cut: Rows, places: Array) -> tuple[Triangles, Rows]:
-    """Triangles (F', 3) with new vertices on their edges, and which (F',) they are parts of.
-
-    Parameters
-    ----------
-    cut
-        (F, 3) the new vertex between each corner and the next; -1 for none.
-    """
-    number = (cut >= 0).sum(axis=1)
-    whole = np.flatnonzero(number == 0)
-    pieces, parents = [triangles[whole]], [whole]
-
-    def add(rows: Rows, *corners: Rows) -> None:
-        pieces.append(np.stack(corners, axis=1))
-        parents.append(rows)
-
-    for turn in range(3):
-        corners, cuts = np.roll(triangles, -turn, axis=1), np.roll(cut, -turn, axis=1)
-        rows = np.flatnonzero((number == 1) & (cuts[:, 0] >= 0))
-        (a, b, c), ab = corners[rows].T, cuts[rows, 0]
-        add(rows, a, ab, c)
-        add(rows, ab, b, c)
-        rows = np.flatnonzero((number == 2) & (cuts[:, 1] < 0))
-        (a, b, c), ab, ca = corners[rows].T, cuts[rows, 0], cuts[rows, 2]
-        add(rows, a, ab, ca)
-        # The shorter diagonal of what is left.
-        first = np.linalg.norm(places[ab] - places[c], axis=1)
-        is_first = first < np.linalg.norm(places[ca] - places[b], axis=1)
-        add(rows, ab, b, np.where(is_first, c, ca))
-        add(rows, np.where(is_first, ab, b), c, ca)
-    rows = np.flatnonzero(number == 3)
-    (a, b, c), (ab, bc, ca) = triangles[rows].T, cut[rows].T
-    for piece in ((a, ab, ca), (ab, b, bc), (ca, bc, c), (ab, bc, ca)):
-        add(rows, *piece)
-    return np.concatenate(pieces), np.concatenate(parents)
 
 
 def _facing_area(vertices: Array, triangles: Triangles, facing: Array) -> Array:

@@ -39,12 +39,13 @@ from .evaluation import Evaluator
 from .extraction import extract
 from .field import Field
 from .fields import NeuralField
-from .mesh import TriangleMesh, repair
+from .mesh import TriangleMesh
 from .normalization import HALF_EXTENT_IN_CUBE
 from .operators import differentiate
 from .operators.differentiation import Scale
 from .operators.tangent import REACH
 from .progress import Progress, ProgressCallback, part, silent
+from .repair import repair
 from .sampling import surface_points
 from .smoothed_lattice import STEEPEST, smoothed_lattice, upsampled
 from .surface_comparison import (

@@ -26,12 +26,13 @@ from .fields import (
     check_kind,
 )
 from .lattice_distance import lattice_distance
-from .mesh import TriangleMesh, repair
+from .mesh import TriangleMesh
 from .normalization import HALF_EXTENT_IN_CUBE, Normalization
 from .operators.automatic_scale import choose_scales
 from .out_of_memory import memory_needed_for
 from .outer_surface import HIDDEN
 from .progress import Progress, ProgressCallback, part, silent
+from .repair import repair
 from .sampling import (
     Float32,
     TrainingSamples,
@@ -255,15 +256,14 @@ def _fit(
             random,
             part(progress, 0.9, 0.99),
             sizes.probes,
-            is_cut=distance.surface is not cube_mesh,
+            is_cut=distance.hidden > 0,
         )
 
     with stopwatch("check"):
         progress(Progress(0.99, "Measuring the error"))
         repairs = dict(repaired.repairs)
-        if hidden := len(cube_mesh.triangles) - len(distance.surface.triangles):
-            repairs[HIDDEN] = hidden
-        is_inward = distance.sheet is None and _faces_inward(cube_mesh)
+        if distance.hidden:
+            repairs[HIDDEN] = distance.hidden
         report = FitReport(
             preset=preset,
             seed=seed,
@@ -275,10 +275,10 @@ def _fit(
             vertices=len(mesh.vertices),
             triangles=len(mesh.triangles),
             repairs=repairs,
-            warnings=_warnings(distance, is_inward),
+            warnings=_warnings(distance),
         )
     surface = distance.surface
-    if is_inward:
+    if distance.faces_inward:
         surface = TriangleMesh(surface.vertices, surface.triangles[:, ::-1])
     creases = Creases.of(surface, float(scale_map.noise[0]))
     field = Field(module, normalization, report, scale_map, beyond_rim, creases)
@@ -402,20 +402,14 @@ def _beyond_rim(
     return beyond.astype(np.float32).reshape([resolution] * 3)
 
 
-def _faces_inward(mesh: TriangleMesh) -> bool:
-    """Whether a mesh encloses less than nothing."""
-    a, b, c = mesh.vertices[mesh.triangles.T] - mesh.vertices.mean(axis=0)
-    return float(np.einsum("ni,ni->n", a, np.cross(b, c)).sum()) < 0
-
-
-def _warnings(distance: SignedDistance, is_inward: bool) -> list[str]:
+def _warnings(distance: SignedDistance) -> list[str]:
     """Sentences on a (repaired) mesh whose field may not be what the user expects."""
     if distance.sheet is not None:
         return [
             "The mesh is an open sheet: the side that its faces point to was taken as outside, and "
             "Extract ends at its rim. Close it, or give it thickness, if it is to be solid."
         ]
-    if is_inward:
+    if distance.faces_inward:
         return [
             "The faces point inward; the field was fitted as if they pointed outward. "
             "Recalculate the normals to silence this."

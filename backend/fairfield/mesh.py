@@ -1,4 +1,4 @@
-"""The mesh gate: one validated triangle mesh, and the repaired copy that a fit works on."""
+"""The mesh gate: one validated triangle mesh."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .errors import MeshError
-from .progress import Progress, ProgressCallback, silent
 
-CHECKING = Progress(0.0, "Checking the mesh")
 MAX_VERTICES = 2**31 - 1
 MAX_COORDINATE = 1e150
 """Areas and volumes of larger meshes have no floating-point number."""
@@ -137,79 +135,6 @@ class TriangleMesh:
         return np.cross(b - a, c - a)
 
 
-@dataclass(frozen=True)
-class RepairedMesh:
-    """The copy that a fit works on, and what was changed to get it.
-
-    Attributes
-    ----------
-    mesh
-        Vertices that triangles use; no duplicate or degenerate triangles; neighbouring triangles
-        oriented alike.
-    repairs
-        How many of what were removed or turned; only what is not zero.
-    """
-
-    mesh: TriangleMesh
-    repairs: dict[str, int]
-
-
-def repair(mesh: TriangleMesh, progress: ProgressCallback = silent) -> RepairedMesh:
-    """Return a copy fit for signed distances.
-
-    Vertices at exactly the same place count as one here, so that the triangles of a soup are
-    recognised as neighbours. Orientation: within each patch of triangles joined by manifold edges
-    the larger area decides, so a consistently oriented mesh is left as it is, inside out or not.
-
-    Raises
-    ------
-    MeshError
-        If no triangle with an area is left.
-    """
-    first, merged_index = distinct_rows(mesh.vertices)
-    distinct = mesh.vertices[first]
-    triangles = merged_index[mesh.triangles]
-
-    progress(CHECKING)
-    collapsed = (triangles == np.roll(triangles, 1, axis=1)).any(axis=1)
-    cross = np.cross(
-        distinct[triangles[:, 1]] - distinct[triangles[:, 0]],
-        distinct[triangles[:, 2]] - distinct[triangles[:, 0]],
-    )
-    degenerate = collapsed | ~(np.linalg.norm(cross, axis=1) > 0)
-    triangles = triangles[~degenerate]
-    if len(triangles) == 0:
-        raise MeshError(
-            f"All {len(mesh.triangles)} triangles of the mesh have no area. "
-            "Choose a mesh with a surface."
-        )
-
-    progress(CHECKING)
-    first, _ = distinct_rows(np.sort(triangles, axis=1))
-    duplicates = len(triangles) - len(first)
-    triangles = triangles[np.sort(first)]
-
-    progress(CHECKING)
-    turned = 0
-    if not _is_oriented_alike(triangles):
-        progress(CHECKING)
-        triangles, turned = _orient_alike(distinct, triangles)
-    progress(CHECKING)
-
-    used = np.bincount(triangles.reshape(-1), minlength=len(distinct)) > 0
-    compact = np.cumsum(used) - 1
-    uses = np.bincount(mesh.triangles.reshape(-1), minlength=len(mesh.vertices))
-    unused = int((uses == 0).sum())
-    counts = {
-        "unused vertices": unused,
-        "degenerate triangles": int(degenerate.sum()),
-        "duplicate triangles": duplicates,
-        "turned triangles": turned,
-    }
-    repairs = {name: count for name, count in counts.items() if count}
-    return RepairedMesh(TriangleMesh(distinct[used], compact[triangles]), repairs)
-
-
 def distinct_rows(rows: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Which rows (N, k) are the first of their kind, sorted by value, and the kind of each (N,).
 
@@ -222,45 +147,6 @@ def distinct_rows(rows: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp
     kind = np.empty(len(rows), np.intp)
     kind[order] = np.cumsum(is_new) - 1
     return order[is_new], kind
-
-
-def _is_oriented_alike(triangles: NDArray[np.int64]) -> bool:
-    """Whether no two triangles run along an edge in the same direction."""
-    start, end = triangles, np.roll(triangles, -1, axis=1)
-    edges = np.sort(start * (int(triangles.max()) + 1) + end, axis=None)
-    return not bool((edges[1:] == edges[:-1]).any())
-
-
-def _orient_alike(
-    vertices: NDArray[np.float64], triangles: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], int]:
-    """Turn the triangles that disagree with the larger part of their patch; count them."""
-    import igl
-
-    oriented, patch = igl.bfs_orient(triangles.astype(np.int64))
-    patch = np.asarray(patch).reshape(-1)
-    cross = np.cross(
-        vertices[triangles[:, 1]] - vertices[triangles[:, 0]],
-        vertices[triangles[:, 2]] - vertices[triangles[:, 0]],
-    )
-    area = np.linalg.norm(cross, axis=1)
-    reversed_by_bfs = _is_odd_permutation(triangles, oriented)
-    reversed_area = np.bincount(patch, area * reversed_by_bfs)
-    total_area = np.bincount(patch, area)
-    turn = reversed_by_bfs ^ (reversed_area > total_area / 2)[patch]
-    result = triangles.copy()
-    result[turn] = result[turn][:, ::-1]
-    return result, int(turn.sum())
-
-
-def _is_odd_permutation(before: NDArray[np.int64], after: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether each row of three distinct indices was reversed, whatever corner it starts at."""
-    follower = np.where(
-        before[:, :1] == after[:, :1],
-        after[:, 1:2],
-        np.where(before[:, :1] == after[:, 1:2], after[:, 2:3], after[:, :1]),
-    )
-    return (follower != before[:, 1:2]).reshape(-1)
 
 
 def _as_table(values: ArrayLike, name: str, dtype: type) -> NDArray:

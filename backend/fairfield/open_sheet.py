@@ -27,20 +27,25 @@ from scipy.sparse.csgraph import connected_components
 from .errors import FairfieldError
 from .mesh import TriangleMesh
 from .progress import Progress, ProgressCallback, silent
+from .winding_number import WindingNumber
 
 Array = NDArray[np.float64]
 
 CLEARLY_INSIDE = 0.75
 """The winding number from which on a point is inside without doubt."""
-SAMPLES, SIDE = 2000, 5e-4
-"""Triangles at which both sides are looked at, and how far off, in sizes of the mesh."""
-ACCURACY = 2.0
-"""libigl's accuracy scale of the winding number."""
+SAMPLES, SIDES = 2000, (5e-4, 5e-5, 5e-6)
+"""Triangles at which both sides are looked at, and how far off, in sizes of the mesh: as far as can
+be, for noise folds a mesh."""
+LEAST_JUMP = 0.5
+"""Of the winding number from one side to the other, if nothing else is between."""
 OPEN_SHARE = 0.25
 """Of the surface without an inside; above this, the mesh is an open sheet."""
 LID_SHARE = 0.25
 """Area of flat lids that would close a mesh, over the mesh's; above this, it is an open sheet too.
 It is 1 for a flat one, 1/2 for a half sphere, and a few hundredths for a scan with holes."""
+CLOSED, NEARLY_ALL = 0.95, 0.95
+"""Winding number behind the surface that so much of it has only where nothing opens into it: then
+its rims are seams between parts that touch, as between the faces of a model from CAD."""
 OPPOSED = 0.3
 """Triangles around a vertex of the rim whose unit normals, weighted by angles, have a shorter mean
 face opposite ways: no plane is tangent there."""
@@ -78,19 +83,21 @@ class Rim:
         alone = order[differs[1:] & differs[:-1]]
         return cls(edges[alone], alone // 3)
 
-    def lid_area(self, vertices: Array) -> float:
-        """The area of flat lids over all its loops."""
+    def lids(self, vertices: Array) -> tuple[Array, NDArray[np.int64]]:
+        """Areas (L,) of flat lids over its loops, and a vertex of each (L,)."""
         _, loop = connected_components(
             coo_array((np.ones(len(self.edges)), self.edges.T), shape=[len(vertices)] * 2),
             directed=False,
         )
+        begin = self.edges[:, 0]
+        _, first, loop = np.unique(loop[begin], return_index=True, return_inverse=True)
         a, b = vertices[self.edges.T] - vertices.mean(axis=0)
-        areas = np.zeros((loop.max() + 1, 3))
-        np.add.at(areas, loop[self.edges[:, 0]], np.cross(a, b) / 2)
-        return float(np.linalg.norm(areas, axis=1).sum())
+        across = np.cross(a, b) / 2
+        areas = np.stack([np.bincount(loop, column) for column in across.T], axis=1)
+        return np.linalg.norm(areas, axis=1), begin[first]
 
 
-def open_sheet(mesh: TriangleMesh, winding: igl.FastWindingNumberBVH) -> OpenSheet | None:
+def open_sheet(mesh: TriangleMesh, winding: WindingNumber) -> OpenSheet | None:
     """Return a mesh's rim and sides if it is an open sheet.
 
     `mesh` is in the cube, without triangles that have no area, and `winding` its winding number.
@@ -98,21 +105,35 @@ def open_sheet(mesh: TriangleMesh, winding: igl.FastWindingNumberBVH) -> OpenShe
     rim = Rim.of(mesh.triangles)
     if len(rim.edges) == 0:
         return None
+    sides = _sides(mesh, winding)
+    inside = np.abs(sides).max(axis=0)
+    lids = rim.lids(mesh.vertices)[0].sum() / mesh.cumulative_area[-1]
+    is_closed = lids <= LID_SHARE or np.quantile(inside, 1 - NEARLY_ALL) > CLOSED
+    if is_closed and (inside < CLEARLY_INSIDE).mean() <= OPEN_SHARE:
+        return None
+    return OpenSheet(mesh, rim, float(sides.mean()))
+
+
+def _sides(mesh: TriangleMesh, winding: WindingNumber) -> Array:
+    """Winding numbers (2, S) behind and before some triangles, drawn by area.
+
+    Close to a triangle they differ by 1. Where they do not, another one is between, as the other
+    side of a thin wall: there it is looked at from closer by.
+    """
     shares = (np.arange(SAMPLES) + 0.5) / SAMPLES
     chosen = np.searchsorted(mesh.cumulative_area, shares * mesh.cumulative_area[-1])
     centres = mesh.vertices[mesh.triangles[chosen]].mean(axis=1)
-    step = SIDE * np.ptp(mesh.vertices, axis=0).max() * mesh.triangle_normals()[chosen]
-    sides = np.stack(
-        [
-            winding.winding_number(np.asfortranarray(side), ACCURACY)
-            for side in (centres - step, centres + step)
-        ]
-    )
-    without_inside = (np.abs(sides).max(axis=0) < CLEARLY_INSIDE).mean()
-    lids = rim.lid_area(mesh.vertices) / mesh.cumulative_area[-1]
-    if without_inside <= OPEN_SHARE and lids <= LID_SHARE:
-        return None
-    return OpenSheet(mesh, rim, float(sides.mean()))
+    size, normals = np.ptp(mesh.vertices, axis=0).max(), mesh.triangle_normals()[chosen]
+    sides, unsure = np.zeros((2, SAMPLES)), np.arange(SAMPLES)
+    for side in SIDES:
+        step = side * size * normals[unsure]
+        for row, way in enumerate((-step, step)):
+            sides[row, unsure] = winding(centres[unsure] + way)
+        unsure = unsure[np.abs(sides[0, unsure] - sides[1, unsure]) < LEAST_JUMP]
+        if len(unsure) == 0:
+            break
+    sure: Array = np.delete(sides, unsure, axis=1)
+    return sure if sure.size else sides
 
 
 class OpenSheet:

@@ -6,7 +6,7 @@ to zero in the midst of the solid: where the field is wrong by a little it would
 surface there, and the surface nearby would be smoothed together with them.
 
 Triangles are left out as a whole or not at all: those that are partly inside stay, and with them a
-strip inside that is as wide as they are.
+strip inside that is as wide as they are. Large ones are cut into smaller ones before.
 
 Noise folds a mesh, and hides some of its triangles in loops as well. Those stay too: what lies
 above them is no more the surface than they are. They meet each other at sharp angles.
@@ -14,7 +14,8 @@ above them is no more the surface than they are. They meet each other at sharp a
 
 from __future__ import annotations
 
-import igl
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
@@ -22,6 +23,8 @@ from scipy.sparse.csgraph import connected_components
 
 from .mesh import TriangleMesh
 from .progress import Progress, ProgressCallback, silent
+from .subdivision import Subdivided, with_short_edges
+from .winding_number import WindingNumber
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -34,11 +37,9 @@ ASKED_AROUND = 1 << 15
 """Triangles around those that are inside, which are looked at to tell whether all are to be."""
 SIDE = 2.5e-4
 """How far off a triangle its sides are looked at, in sizes of the mesh."""
-ACCURACY = 2.0
-"""libigl's accuracy scale of the winding number."""
-LARGEST = 0.1
+LARGEST, MOST_CUT = 0.02, 1 << 17
 """Length of a triangle's longest edge, in sizes of the mesh, above which a few places do not tell
-of all of it: it stays."""
+of all of it: it is cut, or stays in a mesh that would become one of so many triangles."""
 LEAST_PATCH, LEAST_COSINE = 16, 0.5
 """Triangles in a patch that is inside, and mean cosine of the angles at which they meet: less is
 the work of noise."""
@@ -49,36 +50,72 @@ ROWS_AT_ONCE = 1 << 14
 """Points per native call: libigl holds Python's lock."""
 
 
+class OuterSurface(NamedTuple):
+    """What of a mesh bounds its solid, and how many triangles lie inside others, or partly do."""
+
+    mesh: TriangleMesh
+    hidden: int
+
+
 def outer_surface(
-    mesh: TriangleMesh, winding: igl.FastWindingNumberBVH, progress: ProgressCallback = silent
-) -> TriangleMesh:
+    mesh: TriangleMesh, winding: WindingNumber, progress: ProgressCallback = silent
+) -> OuterSurface:
     """Return a mesh without the triangles that have the inside on both sides.
 
-    It is the same mesh if there are none. `winding` is the mesh's winding number.
+    It is the same mesh if there are none. `winding` is the mesh's winding number, above 1/2 inside.
     """
-    count = len(mesh.triangles)
     size = float(np.ptp(mesh.vertices, axis=0).max())
-    look = _Sides(mesh, winding, SIDE * size, progress)
+    longest = LARGEST * size
+    fine = Subdivided(mesh, np.arange(len(mesh.triangles)))
+    if _number_of_parts(mesh, longest) <= MOST_CUT:
+        fine = with_short_edges(mesh, longest)
+    inside = _inside(_Sides(fine.mesh, winding, SIDE * size, progress), longest)
+    if not inside.any():
+        return OuterSurface(mesh, 0)
+    parts = np.bincount(fine.parents)
+    lost = np.bincount(fine.parents, inside)
+    partly = (lost > 0) & (lost < parts)
+    # What is whole stays so: its vertices are where the surface is known best.
+    cut, parents = with_short_edges(mesh, longest, partly)
+    inside = lost[parents] == parts[parents]
+    rows = np.flatnonzero(partly[parents])
+    inside[rows] = _Sides(cut, winding, SIDE * size, progress).all_inside(rows)
+    vertices, triangles = np.unique(cut.triangles[~inside], return_inverse=True)
+    outer = TriangleMesh(cut.vertices[vertices], triangles.reshape(-1, 3))
+    return OuterSurface(outer, int((lost > 0).sum()))
+
+
+def _inside(look: _Sides, longest: float) -> NDArray[np.bool_]:
+    """Which triangles (F,) have the inside on both sides, but for the work of noise."""
+    mesh = look.mesh
+    count = len(mesh.triangles)
+    nothing = np.zeros(count, bool)
     some = np.linspace(0, count - 1, min(count, SAMPLES)).astype(np.intp)
     seeds = some[look(some, CENTROID)[:, 0]]
     if len(seeds) == 0:
-        return mesh
+        return nothing
     _, pairs = mesh.shared_edges()
     first, second = mesh.triangle_normals()[pairs]
     cosines = (first * second).sum(axis=1)
     if not _may_be_patches(look, seeds, pairs, cosines, count):
-        return mesh
+        return nothing
+    inside = _longest_edges(mesh) <= longest
+    rows = np.flatnonzero(inside)
+    inside[rows] = look.all_inside(rows)
+    return _in_patches(inside, pairs, cosines)
+
+
+def _number_of_parts(mesh: TriangleMesh, longest: float) -> float:
+    """About how many triangles there will be when no edge is longer than so."""
+    edges = _longest_edges(mesh)
+    across = 2 * mesh.triangle_areas() / np.maximum(edges, 1e-300)
+    return float((2 * np.ceil(edges / longest) * np.ceil(across / longest)).sum())
+
+
+def _longest_edges(mesh: TriangleMesh) -> Array:
     corners = mesh.vertices[mesh.triangles]
-    longest = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2).max(axis=1)
-    inside = longest < LARGEST * size
-    for places in (CENTROID, CORNERS):
-        rows = np.flatnonzero(inside)
-        inside[rows] = look(rows, places).all(axis=1)
-    inside = _in_patches(inside, pairs, cosines)
-    if not inside.any():
-        return mesh
-    vertices, triangles = np.unique(mesh.triangles[~inside], return_inverse=True)
-    return TriangleMesh(mesh.vertices[vertices], triangles.reshape(-1, 3))
+    longest: Array = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2).max(axis=1)
+    return longest
 
 
 def _may_be_patches(look: _Sides, seeds: Rows, pairs: Rows, cosines: Array, count: int) -> bool:
@@ -128,16 +165,16 @@ class _Sides:
     def __init__(
         self,
         mesh: TriangleMesh,
-        winding: igl.FastWindingNumberBVH,
+        winding: WindingNumber,
         distance: float,
         progress: ProgressCallback,
     ) -> None:
-        self._mesh, self._winding = mesh, winding
+        self.mesh, self._winding = mesh, winding
         self._distance, self._progress = distance, progress
 
     def __call__(self, rows: Rows, places: Array) -> NDArray[np.bool_]:
         """Return the answer at (k, 3) places of triangles in rows (N,): (N, k)."""
-        corners = self._mesh.vertices[self._mesh.triangles[rows]]
+        corners = self.mesh.vertices[self.mesh.triangles[rows]]
         across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
         across /= np.maximum(np.linalg.norm(across, axis=1, keepdims=True), 1e-300)
         points = (places @ corners).reshape(-1, 3)
@@ -151,8 +188,12 @@ class _Sides:
             hidden[also] = self._inside(points[also] - step[also])
         return hidden.reshape(-1, len(places))
 
+    def all_inside(self, rows: Rows) -> NDArray[np.bool_]:
+        """Return whether triangles in rows (N,) have it at every place that is looked at."""
+        result = np.zeros(len(rows), bool)
+        middle = np.flatnonzero(self(rows, CENTROID)[:, 0])
+        result[middle] = self(rows[middle], CORNERS).all(axis=1)
+        return result
+
     def _inside(self, points: Array) -> NDArray[np.bool_]:
-        if len(points) == 0:
-            return np.zeros(0, bool)
-        number = self._winding.winding_number(np.asfortranarray(points), ACCURACY)
-        return np.abs(number) > 0.5
+        return self._winding(points) > 0.5

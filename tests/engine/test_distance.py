@@ -10,8 +10,9 @@ import pytest
 from fairfield.distance import LibiglTree, SignedDistance, morton_order
 from fairfield.errors import Cancelled
 from fairfield.fused import TriangleTree
-from fairfield.mesh import TriangleMesh, repair
+from fairfield.mesh import TriangleMesh
 from fairfield.normalization import Normalization
+from fairfield.repair import repair
 from shapes import icosphere
 from trimesh.triangles import closest_point
 

@@ -7,7 +7,8 @@ import pytest
 from fairfield.distance import NearestPoints, SignedDistance
 from fairfield.errors import Cancelled
 from fairfield.lattice_distance import lattice_distance
-from fairfield.mesh import TriangleMesh, repair
+from fairfield.mesh import TriangleMesh
+from fairfield.repair import repair
 from shapes import icosphere, torus
 
 RESOLUTION = 40

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import trimesh
 from fairfield.errors import MeshError
-from fairfield.mesh import TriangleMesh, repair
+from fairfield.mesh import TriangleMesh
+from fairfield.repair import repair
 from shapes import edges_not_shared_by_two, icosphere, volume
 
 SQUARE = [[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]]
