@@ -35,6 +35,7 @@ from .progress import Progress, ProgressCallback, part, silent
 from .sampling import (
     Float32,
     TrainingSamples,
+    as_seed,
     near_points,
     near_surface_points,
 )
@@ -211,8 +212,7 @@ def _fit(
 ) -> Field:
     if preset not in PRESETS:
         raise SettingError(f"There is no preset {preset!r}; choose from {', '.join(PRESETS)}.")
-    if not 0 <= seed < 2**63:
-        raise SettingError(f"The seed is {seed}; it must be 0 to 2^63 - 1.")
+    seed = as_seed(seed)
     check_kind(kind)
     sizes, plan = PRESETS[preset], PRESETS[preset].plans[kind]
     torch_device = choose_device(device)
