@@ -16,6 +16,7 @@ from .normalization import HALF_EXTENT_IN_CUBE
 from .open_sheet import cut_off, interpolated
 from .operators.differentiation import (
     Scale,
+    check_scale,
     corrected_by_vertices,
     differentiate,
     smoothed_values,
@@ -82,6 +83,7 @@ def extract(
         If the field has no zero set.
     """
     if scale is None:
+        check_scale("auto", scale_factor)
         return _raw_surface(field, resolution, progress)
     return extract_with_jets(field, resolution, scale, scale_factor, progress=progress)[0]
 
@@ -98,6 +100,7 @@ def extract_with_jets(
 
     With scale None the jets are those at scale "auto".
     """
+    check_scale("auto" if scale is None else scale, scale_factor)
     if scale is None:
         surface = _raw_surface(field, resolution, part(progress, 0.0, 0.5))
         jets = smooth(

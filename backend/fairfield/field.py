@@ -28,6 +28,7 @@ from .evaluation import Evaluator
 from .fields import FieldConfig, NeuralField
 from .normalization import Normalization
 from .operators.automatic_scale import DENSE, LADDER, SPARSE, ScaleMap
+from .operators.differentiation import as_points
 from .operators.mesh_based import ExtractedSurface
 from .schema import SchemaError, build, parse
 from .whole_files import write_whole
@@ -90,7 +91,8 @@ class FitReport:
 class Field:
     """A signed distance field in the units of the mesh it was fitted to.
 
-    Call it with (N, 3) points to get (N,) distances, negative inside.
+    Call it with (N, 3) points to get (N,) distances, negative inside; it raises SettingError for
+    what is no such table of numbers.
 
     Attributes
     ----------
@@ -147,7 +149,7 @@ class Field:
         return sum(tensor.nbytes for tensor in self.module.state_dict().values())
 
     def __call__(self, points: ArrayLike) -> NDArray[np.float64]:
-        cube = self.normalization.to_cube(np.asarray(points, dtype=np.float64))
+        cube = self.normalization.to_cube(as_points(points))
         values = self.evaluate(self.tensor(cube))
         return values.cpu().double().numpy() * self.normalization.unit
 

@@ -46,7 +46,7 @@ from .operators.differentiation import Scale
 from .operators.tangent import REACH
 from .progress import Progress, ProgressCallback, part, silent
 from .repair import repair
-from .sampling import surface_points
+from .sampling import as_seed, surface_points
 from .smoothed_lattice import STEEPEST, smoothed_lattice, upsampled
 from .surface_comparison import (
     Reference,
@@ -238,8 +238,7 @@ def finetune(
         raise SettingError(f"The weight of the normals is {normal_weight}; it must be 0 or more.")
     if value_length is not None and not 0 < value_length < math.inf:
         raise SettingError(f"The value's length is {value_length}; it must be positive.")
-    if not 0 <= seed < 2**63:
-        raise SettingError(f"The seed is {seed}; it must be 0 to 2^63 - 1.")
+    seed = as_seed(seed)
     unit = field.normalization.unit
     length = VALUE_LENGTH if value_length is None else value_length / unit
     random = np.random.default_rng(seed)

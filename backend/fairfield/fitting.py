@@ -36,6 +36,7 @@ from .repair import repair
 from .sampling import (
     Float32,
     TrainingSamples,
+    as_seed,
     near_points,
     near_surface_points,
 )
@@ -212,8 +213,7 @@ def _fit(
 ) -> Field:
     if preset not in PRESETS:
         raise SettingError(f"There is no preset {preset!r}; choose from {', '.join(PRESETS)}.")
-    if not 0 <= seed < 2**63:
-        raise SettingError(f"The seed is {seed}; it must be 0 to 2^63 - 1.")
+    seed = as_seed(seed)
     check_kind(kind)
     sizes, plan = PRESETS[preset], PRESETS[preset].plans[kind]
     torch_device = choose_device(device)

@@ -1,4 +1,4 @@
-"""Mesh files: PLY (see `ply`) and OBJ (see `obj`), STL and GLB by trimesh, and `.npz`.
+"""Mesh files: PLY (see `ply`), OBJ (read by `obj`), STL and GLB, written by trimesh, and `.npz`.
 
 Vertices are neither merged nor reordered, and unused ones are kept, so that results match the file
 row by row. Polygons are triangulated: see `polygons`.
@@ -7,6 +7,7 @@ row by row. Polygons are triangulated: see `polygons`.
 from __future__ import annotations
 
 import io
+import math
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,10 +20,13 @@ from numpy.typing import NDArray
 from .errors import MeshError
 from .mesh import TriangleMesh, distinct_rows
 from .obj import read_obj
-from .ply import read_ply
+from .ply import ply_content, read_ply
 from .whole_files import write_whole
 
 SUFFIXES = (".ply", ".obj", ".stl", ".glb", ".npz")
+UNNOTICED, TOO_FAR = 1e-6, 1e-3
+"""How far float32 may move vertices, in shares of the mesh's size: up to here it is used wherever a
+format has it, and from there on a file would be damaged. A scan in geographic coordinates is."""
 
 
 def read_mesh(path: str | Path) -> TriangleMesh:
@@ -65,6 +69,16 @@ def write_mesh(
     numbers that end in `_x`, `_y` and `_z`. In GLB, where Blender's importer fails on a mixture,
     names are upper case and get a leading underscore. In `.npz` the arrays are `vertices`, `faces`
     and the attributes by their names.
+
+    Coordinates are float32 in PLY, GLB and STL. Where that would move vertices, as far from the
+    origin, PLY has doubles, and GLB places what is near the origin by its node.
+
+    Raises
+    ------
+    MeshError
+        If the suffix is unknown, or the format's coordinates are too coarse for the mesh.
+    OSError
+        If the file cannot be written.
     """
     path = Path(path)
     suffix = check_suffix(path)
@@ -72,26 +86,97 @@ def write_mesh(
     if suffix == ".npz":
         buffer = io.BytesIO()
         np.savez(buffer, vertices=mesh.vertices, faces=mesh.triangles, **attributes)  # type: ignore[arg-type]
-        write_whole(path, buffer.getvalue())
-        return
+        content = buffer.getvalue()
+    elif suffix == ".ply":
+        content = _ply(mesh, normals, attributes)
+    else:
+        content = _by_trimesh(path, mesh, normals, attributes)
+    write_whole(path, content)
+
+
+def _ply(
+    mesh: TriangleMesh,
+    normals: NDArray[np.floating] | None,
+    attributes: Mapping[str, NDArray[np.floating]],
+) -> bytes:
+    is_fine = _moved_by_float32(mesh.vertices) <= UNNOTICED * _size(mesh.vertices)
+    vertices = mesh.vertices.astype(np.float32) if is_fine else mesh.vertices
+    columns = dict(zip("xyz", vertices.T, strict=True))
+    if normals is not None:
+        columns |= zip(("nx", "ny", "nz"), normals.T.astype(np.float32), strict=True)
+    return ply_content(columns | _columns(attributes), mesh.triangles)
+
+
+def _by_trimesh(
+    path: Path,
+    mesh: TriangleMesh,
+    normals: NDArray[np.floating] | None,
+    attributes: Mapping[str, NDArray[np.floating]],
+) -> bytes:
     import trimesh
 
+    suffix, vertices, size = path.suffix.lower(), mesh.vertices, _size(mesh.vertices)
+    middle = np.zeros(3)
+    if suffix == ".glb" and _moved_by_float32(vertices) > UNNOTICED * size:
+        middle = vertices.min(axis=0) / 2 + vertices.max(axis=0) / 2
+        vertices = vertices - middle
+    if suffix != ".obj":
+        _refuse_few_digits(path, vertices)
     exported = trimesh.Trimesh(
-        mesh.vertices,
+        vertices,
         mesh.triangles,
         vertex_normals=normals,
         process=False,
         validate=False,
     )
-    for name, column in attributes.items():
-        parts = {name: column}
-        if column.ndim == 2:
-            parts = {f"{name}_{letter}": column[:, axis] for axis, letter in enumerate("xyz")}
-        for part, numbers in parts.items():
-            stored = f"_{part.upper()}" if suffix == ".glb" else part
-            exported.vertex_attributes[stored] = numbers
-    content: Any = exported.export(file_type=suffix[1:])
-    write_whole(path, content.encode() if isinstance(content, str) else content)
+    content: Any
+    if suffix == ".glb":
+        for name, column in _columns(attributes).items():
+            exported.vertex_attributes[f"_{name.upper()}"] = column
+        scene = trimesh.Scene()
+        scene.add_geometry(exported, transform=trimesh.transformations.translation_matrix(middle))
+        content = scene.export(file_type="glb")
+    elif suffix == ".obj":
+        # Decimal places, at least trimesh's own 8, so that small meshes have 7 digits too.
+        digits = max(8, 7 - math.floor(math.log10(size)))
+        content = exported.export(file_type="obj", digits=digits)
+    else:
+        content = exported.export(file_type="stl")
+    return content.encode() if isinstance(content, str) else content
+
+
+def _refuse_few_digits(path: Path, vertices: NDArray[np.float64]) -> None:
+    moved, size = _moved_by_float32(vertices), _size(vertices)
+    if moved > TOO_FAR * size:
+        raise MeshError(
+            f"{path}: {path.suffix} files have coordinates of 7 digits, which would move vertices "
+            f"by up to {moved:.2g} in a mesh {size:.2g} long. Write .ply or .obj, or bring the "
+            "mesh to the origin and to a usual size."
+        )
+
+
+def _columns(
+    attributes: Mapping[str, NDArray[np.floating]],
+) -> dict[str, NDArray[np.floating]]:
+    """Attributes (V,) or (V, 3) as columns (V,) by name."""
+    columns: dict[str, NDArray[np.floating]] = {}
+    for name, numbers in attributes.items():
+        if numbers.ndim == 2:
+            columns |= {f"{name}_{axis}": numbers[:, i] for i, axis in enumerate("xyz")}
+        else:
+            columns[name] = numbers
+    return columns
+
+
+def _size(vertices: NDArray[np.float64]) -> float:
+    """The largest side of their box; 1 where all are at one point."""
+    return float(np.ptp(vertices, axis=0).max()) or 1.0
+
+
+def _moved_by_float32(vertices: NDArray[np.float64]) -> float:
+    """How far a coordinate is from its float32 at most; infinite where there is none."""
+    with np.errstate(over="ignore"):
+        return float(np.abs(vertices.astype(np.float32) - vertices).max())
 
 
 def check_suffix(path: Path) -> str:

@@ -8,6 +8,7 @@ Turk, "The PLY polygon file format" (1994).
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -88,6 +89,29 @@ def read_ply(content: bytes) -> tuple[NDArray[np.float64], Integers]:
     else:
         vertices, corners, counts = _read_binary(content, header.end(), elements)
     return vertices, triangulate(vertices, corners, counts)
+
+
+def ply_content(columns: Mapping[str, NDArray[np.floating]], triangles: NDArray[Any]) -> bytes:
+    """Return a binary file of the vertices' columns (V,) by name, and of triangles (F, 3).
+
+    Columns of float64 are doubles in it, and all others floats.
+    """
+    kinds = {name: "f8" if each.dtype == np.float64 else "f4" for name, each in columns.items()}
+    vertices = np.empty(len(columns["x"]), [(name, f"<{kind}") for name, kind in kinds.items()])
+    for name, each in columns.items():
+        vertices[name] = each
+    faces = np.empty(len(triangles), [("count", "u1"), ("corners", "<i4", 3)])
+    faces["count"], faces["corners"] = 3, triangles
+    header = [
+        "ply",
+        "format binary_little_endian 1.0",
+        f"element vertex {len(vertices)}",
+        *(f"property {'double' if kinds[name] == 'f8' else 'float'} {name}" for name in kinds),
+        f"element face {len(faces)}",
+        "property list uchar int vertex_indices",
+        "end_header\n",
+    ]
+    return "\n".join(header).encode() + vertices.tobytes() + faces.tobytes()
 
 
 def _elements(header: bytes, order: str) -> list[_Element]:

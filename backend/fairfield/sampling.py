@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .distance import Array, NearestPoints, morton_order
+from .errors import SettingError
 from .mesh import TriangleMesh
 from .normalization import HALF_EXTENT_IN_CUBE
 
@@ -18,6 +20,23 @@ SURFACE_SHARE, NEAR_SHARE = 0.3, 0.6
 NEAR_DEVIATIONS = (0.005, 0.01, 0.03)
 """Standard deviations of the displacement, each for a third of the near points (cube units)."""
 GOLDEN_RATIO = (5**0.5 - 1) / 2
+
+
+def as_seed(seed: int) -> int:
+    """Return a seed of random numbers as a plain int, which a field's file can hold.
+
+    Raises
+    ------
+    SettingError
+        If it is no whole number from 0 to 2^63 - 1; a truth value is none.
+    """
+    try:
+        number = -1 if isinstance(seed, bool) else operator.index(seed)
+    except TypeError:
+        number = -1
+    if not 0 <= number < 2**63:
+        raise SettingError(f"The seed is {seed!r}; it must be a whole number from 0 to 2^63 - 1.")
+    return number
 
 
 def surface_points(mesh: TriangleMesh, count: int, random: np.random.Generator) -> Array:

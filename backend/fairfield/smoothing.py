@@ -20,6 +20,7 @@ from .operators.differentiation import (
     BY_PATCHES,
     Scale,
     as_points,
+    check_scale,
     corrected_by_vertices,
     differentiate,
     surface_offset,
@@ -106,6 +107,7 @@ def smooth(
     FairfieldError
         If the mesh is not the one that the field was fitted to.
     """
+    check_scale(scale, scale_factor)
     mesh = points if isinstance(points, TriangleMesh) else None
     if mesh is not None:
         _refuse_another_mesh(field, mesh)

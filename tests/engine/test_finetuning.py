@@ -246,7 +246,13 @@ def test_it_can_be_cancelled_at_every_stage(sphere_field: fairfield.Field) -> No
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"normal_weight": -1.0}, {"value_length": 0.0}, {"seed": -1}, {"scale": -1.0}]
+    "wrong",
+    [
+        {"normal_weight": -1.0},
+        {"value_length": 0.0},
+        *({"seed": seed} for seed in (-1, True, 1.5, "0", None)),
+        *({"scale": scale} for scale in (-1.0, True, None)),
+    ],
 )
 def test_settings_out_of_range_are_refused(sphere_field: fairfield.Field, wrong: dict) -> None:
     with pytest.raises(SettingError):

@@ -212,12 +212,28 @@ def test_progress_covers_the_fit_and_can_stop_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"preset": "huge"}, {"seed": -1}, {"kind": "cube"}, {"device": "abacus"}]
+    "wrong",
+    [
+        {"preset": "huge"},
+        {"kind": "cube"},
+        {"device": "abacus"},
+        *({"seed": seed} for seed in (-1, 2**63, True, 1.5, "0", None)),
+    ],
 )
 def test_impossible_settings_are_refused(wrong: dict) -> None:
     mesh = fairfield.TriangleMesh(*icosphere(subdivisions=0))
     with pytest.raises(SettingError, match=str(next(iter(wrong.values())))):
         fairfield.fit(mesh, **wrong)
+
+
+def test_a_seed_of_numpy_is_one_like_any_other(tmp_path: Path) -> None:
+    mesh = fairfield.TriangleMesh(*icosphere(subdivisions=1))
+    field = fairfield.fit(mesh, "draft", seed=np.int64(3))  # type: ignore[arg-type]
+    field.save(tmp_path / "field.safetensors")
+    again = fairfield.load(tmp_path / "field.safetensors")
+    assert again.report.seed == 3
+    same = fairfield.fit(mesh, "draft", seed=3)
+    np.testing.assert_array_equal(again(mesh.vertices), same(mesh.vertices))
 
 
 def test_a_mesh_at_one_point_is_refused() -> None:

@@ -42,6 +42,69 @@ def test_stl_keeps_the_triangles(tmp_path: Path, mesh: TriangleMesh) -> None:
     assert len(again.vertices) == len(np.unique(mesh.triangles))  # each once
 
 
+@pytest.mark.parametrize(
+    ("place", "size"), [(0, 1), (1e3, 1), (1e6, 1), (-1e9, 1), (0, 1e-9), (1e30, 1e29), (0, 1e-30)]
+)
+@pytest.mark.parametrize("suffix", [".ply", ".obj", ".glb"])
+def test_vertices_stay_wherever_the_mesh_is(
+    tmp_path: Path, mesh: TriangleMesh, suffix: str, place: float, size: float
+) -> None:
+    """As in geographic coordinates, which float32 cannot tell apart."""
+    vertices = size * mesh.vertices + [place, -place, place / 2]
+    TriangleMesh(vertices, mesh.triangles).save(tmp_path / f"mesh{suffix}")
+    again = TriangleMesh.load(tmp_path / f"mesh{suffix}")
+    np.testing.assert_allclose(again.vertices, vertices, rtol=0, atol=1e-6 * size * 6)
+    np.testing.assert_array_equal(again.triangles, mesh.triangles)
+
+
+def test_ply_has_doubles_only_where_they_are_needed(tmp_path: Path, mesh: TriangleMesh) -> None:
+    far = TriangleMesh(mesh.vertices + 1e6, mesh.triangles)
+    normals = np.tile([0.0, 0.6, 0.8], (len(mesh.vertices), 1))
+    curvature = np.arange(len(mesh.vertices), dtype=np.float32)
+    for each, kind in ((mesh, np.float32), (far, np.float64)):
+        write_mesh(tmp_path / "m.ply", each, normals=normals, attributes={"curvature": curvature})
+        loaded = trimesh.load(tmp_path / "m.ply", process=False)
+        raw = loaded.metadata["_ply_raw"]["vertex"]["data"]
+        assert [raw[name].dtype for name in ("x", "nx", "curvature")] == [kind, "f4", "f4"]
+        np.testing.assert_array_equal(raw["z"].ravel(), each.vertices[:, 2].astype(kind))
+        np.testing.assert_array_equal(raw["ny"].ravel(), np.float32(0.6))
+        np.testing.assert_array_equal(raw["curvature"].ravel(), curvature)
+        np.testing.assert_array_equal(loaded.faces, each.triangles)
+
+
+def test_glb_keeps_normals_and_attributes_far_from_the_origin(
+    tmp_path: Path, mesh: TriangleMesh
+) -> None:
+    far = TriangleMesh(mesh.vertices + 1e6, mesh.triangles)
+    normals = np.tile([0.0, 0.6, 0.8], (len(mesh.vertices), 1))
+    curvature = np.arange(len(mesh.vertices), dtype=np.float32)
+    write_mesh(tmp_path / "m.glb", far, normals=normals, attributes={"curvature": curvature})
+    (loaded,) = trimesh.load_scene(tmp_path / "m.glb", process=False).geometry.values()
+    np.testing.assert_array_equal(loaded.vertex_attributes["_CURVATURE"].ravel(), curvature)
+    np.testing.assert_allclose(loaded.vertex_normals, normals, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "place", "size"), [(".stl", 1e6, 1), (".stl", 0, 1e50), (".glb", 0, 1e50)]
+)
+def test_what_a_format_has_no_digits_for_is_refused(
+    tmp_path: Path, mesh: TriangleMesh, suffix: str, place: float, size: float
+) -> None:
+    path = tmp_path / f"mesh{suffix}"
+    mesh.save(path)
+    before = path.read_bytes()
+    with pytest.raises(MeshError, match=r"7 digits, .* Write \.ply or \.obj"):
+        TriangleMesh(size * mesh.vertices + place, mesh.triangles).save(path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("suffix", [".ply", ".obj", ".stl", ".glb"])
+def test_a_mesh_of_one_point_is_written(tmp_path: Path, suffix: str) -> None:
+    TriangleMesh(np.full((3, 3), 0.1), [[0, 1, 2]]).save(tmp_path / f"point{suffix}")
+    again = TriangleMesh.load(tmp_path / f"point{suffix}")
+    np.testing.assert_allclose(again.vertices[again.triangles], 0.1, atol=1e-8)
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "binary"])
 def test_both_kinds_of_ply(tmp_path: Path, mesh: TriangleMesh, encoding: str) -> None:
     exported = trimesh.Trimesh(mesh.vertices, mesh.triangles, process=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import fairfield
 import numpy as np
 import pytest
@@ -138,10 +140,42 @@ def test_a_point_too_far_to_be_measured_has_no_answer(sphere_field: fairfield.Fi
     assert np.isnan(jets.mean_curvature).tolist() == [False, True]
 
 
-@pytest.mark.parametrize("scale", [0, -1, "coarse", np.nan, np.inf, 1e9, 1e-12])
+@pytest.mark.parametrize(
+    "scale",
+    [0, -1, "coarse", "0.1", np.nan, np.inf, 1e9, 1e-12, True, None, [0.1], np.full(2, 0.1), 1j],
+)
 def test_impossible_scales_are_refused(sphere_field: fairfield.Field, scale) -> None:
-    with pytest.raises(SettingError, match="scale"):
-        fairfield.differentiate(sphere_field, [[0.0, 0, 0]], scale=scale)
+    for measure in (fairfield.differentiate, fairfield.smooth):
+        with pytest.raises(SettingError, match="scale is"):
+            measure(sphere_field, [[0.0, 0, 0]], scale=scale)
+    if scale is not None:  # the raw surface
+        with pytest.raises(SettingError, match="scale is"):
+            fairfield.extract(sphere_field, 32, scale=scale)
+
+
+@pytest.mark.parametrize("factor", ["2", None, True, [1.0], np.nan])
+def test_impossible_factors_are_refused(sphere_field: fairfield.Field, factor) -> None:
+    sphere = fairfield.TriangleMesh(*icosphere(subdivisions=1))
+    for measure in (fairfield.differentiate, fairfield.smooth):
+        with pytest.raises(SettingError, match="scale factor"):
+            measure(sphere_field, sphere.vertices, scale_factor=factor)
+    with pytest.raises(SettingError, match="scale factor"):
+        fairfield.smooth(sphere_field, sphere, scale_factor=factor)
+    for scale in (None, "auto"):
+        with pytest.raises(SettingError, match="scale factor"):
+            fairfield.extract(sphere_field, 32, scale, factor)
+
+
+@pytest.mark.parametrize(
+    "points",
+    [np.zeros(3), np.zeros((2, 2)), np.zeros((2, 3, 3)), None, "abc", [[0, 0], [0]], [], 5]
+    + [np.zeros((2, 3), complex), [[0j, 0, 0]]],
+)
+def test_what_is_no_table_of_points_is_refused(sphere_field: fairfield.Field, points) -> None:
+    for measure in (sphere_field, partial(fairfield.differentiate, sphere_field)):
+        with pytest.raises(SettingError, match="The points"):
+            measure(points)
+    assert sphere_field(np.zeros((0, 3))).shape == (0,)
 
 
 def test_other_impossible_questions_are_refused(sphere_field: fairfield.Field) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Real
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -210,7 +211,10 @@ def corrected_by_vertices(
 def as_points(points: ArrayLike) -> np.ndarray:
     """Check that the points are an (N, 3) table of numbers; return it as float64."""
     try:
-        table = np.asarray(points, dtype=np.float64)
+        table = np.asarray(points)
+        if np.iscomplexobj(table):  # of which numpy would drop a part
+            raise TypeError
+        table = table.astype(np.float64, copy=False)
     except (TypeError, ValueError):
         raise SettingError("The points are not a table of numbers.") from None
     if table.ndim != 2 or table.shape[1] != 3:
@@ -218,16 +222,29 @@ def as_points(points: ArrayLike) -> np.ndarray:
     return table
 
 
+def check_scale(scale: Scale, scale_factor: float) -> None:
+    """Refuse what is neither a positive length nor "auto", and factors that are out of range."""
+    least, most = SCALE_FACTORS
+    if not _is_number(scale_factor) or not least <= scale_factor <= most:
+        raise SettingError(
+            f"The scale factor is {scale_factor!r}; it must be {least:g} to {most:g}."
+        )
+    is_auto = isinstance(scale, str) and scale == "auto"
+    if not is_auto and not (_is_number(scale) and 0 < float(scale) < np.inf):
+        raise SettingError(f'The scale is {scale!r}; it must be a positive length or "auto".')
+
+
+def _is_number(value: object) -> bool:
+    """Whether it is a real number; a truth value, which Python calculates with, is none."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
 def scales(
     field: Field, points: Array, scale: Scale, scale_factor: float, operator: str
 ) -> tuple[Array, Array]:
     """Return the lengths (N,), in the mesh's units, for first and for second derivatives."""
     low, high = (share * field.normalization.half_extent for share in SCALE_LIMITS)
-    least, most = SCALE_FACTORS
-    if not least <= scale_factor <= most:
-        raise SettingError(
-            f"The scale factor is {scale_factor!r}; it must be {least:g} to {most:g}."
-        )
+    check_scale(scale, scale_factor)
     if operator in WITHOUT_SCALE:
         return np.zeros(len(points)), np.zeros(len(points))
     cube = np.nan_to_num(field.normalization.to_cube(points), posinf=0, neginf=0)
@@ -238,8 +255,6 @@ def scales(
         return _within_rim(field, cube, limited[0], limited[1])
     if scale == "auto":
         scale = FINITE_DIFFERENCE_STEP * field.normalization.half_extent
-    if isinstance(scale, str) or not 0 < scale < np.inf:
-        raise SettingError(f'The scale is {scale!r}; it must be a positive length or "auto".')
     length = float(scale) * scale_factor
     if not low * (1 - PRINTED) <= length <= high * (1 + PRINTED):
         raise SettingError(
