@@ -115,7 +115,7 @@ class SignedDistance:
         self._winding = WindingNumber.of(mesh)
         self.sheet = open_sheet(mesh, self._winding)
         self.surface, self.hidden = mesh, 0
-        self.faces_inward = self.sheet is None and _faces_inward(mesh)
+        self.faces_inward = self.sheet is None and mesh.volume() < 0
         if self.faces_inward:
             self._winding = self._winding.turned()
         if self.sheet is None:
@@ -154,12 +154,6 @@ class SignedDistance:
         uncertain = np.flatnonzero(np.abs(above) < UNCERTAIN)
         above[uncertain] = self._winding(points[uncertain]) - level
         return above > 0
-
-
-def _faces_inward(mesh: TriangleMesh) -> bool:
-    """Whether a mesh encloses less than nothing."""
-    a, b, c = mesh.vertices[mesh.triangles.T] - mesh.vertices.mean(axis=0)
-    return float(np.einsum("ni,ni->n", a, np.cross(b, c)).sum()) < 0
 
 
 def unsigned_distance(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from .creases import Creases
 from .devices import choose_device
@@ -25,6 +26,7 @@ from .fields import (
     TriPlaneConfig,
     check_kind,
 )
+from .fit_warnings import fit_warnings
 from .lattice_distance import lattice_distance
 from .mesh import TriangleMesh
 from .normalization import HALF_EXTENT_IN_CUBE, Normalization
@@ -43,6 +45,7 @@ from .sampling import (
 from .training import choose_trainer
 from .vertex_evidence import with_vertex_evidence
 
+Float64 = NDArray[np.float64]
 Batch = tuple[Float32, Float32, Float32]
 """Points (B, 3), what the network should add there in cells of the base (B,), and weights (B,)."""
 
@@ -57,6 +60,8 @@ PLATEAU_CHECKS, PLATEAU_FALL = 4, 0.05
 least of those before."""
 ANNEALING_SHARE = 0.3
 """Of the steps of a plan, those at its end in which the learning rates fall."""
+CLEARLY_OFF = 1e-4 * HALF_EXTENT_IN_CUBE
+"""From which distance on the field's sign should be right."""
 FAR_CELLS = 1.5
 """Cells of the base from an open sheet beyond which its surface cannot be."""
 RELATIVE_TO = 0.01
@@ -264,18 +269,21 @@ def _fit(
         repairs = dict(repaired.repairs)
         if distance.hidden:
             repairs[HIDDEN] = distance.hidden
+        values = _values(evaluator, held_out)
+        is_wrong = (values < 0) != (held_out.distance < 0)
+        is_wrong &= np.abs(held_out.distance) > CLEARLY_OFF
         report = FitReport(
             preset=preset,
             seed=seed,
             device=torch_device.type,
             steps=steps,
-            near_surface_error=_near_surface_error(evaluator, held_out),
+            near_surface_error=_mean_error(values, held_out),
             noise=float(scale_map.noise[0]) / HALF_EXTENT_IN_CUBE,
             seconds=stopwatch.seconds,
             vertices=len(mesh.vertices),
             triangles=len(mesh.triangles),
             repairs=repairs,
-            warnings=_warnings(distance),
+            warnings=fit_warnings(distance, normalization, float(is_wrong.mean()), preset),
         )
     surface = distance.surface
     if distance.faces_inward:
@@ -357,7 +365,7 @@ def _train(
         upcoming = batches[step % len(batches)][0] if step < steps else None
         loss = trainer.step(*batch, *rates, upcoming)
         if step % CHECK_EVERY == 0:
-            errors.append(_near_surface_error(evaluator, check))
+            errors.append(_mean_error(_values(evaluator, check), check))
             if share == 1 and _has_stopped_falling(errors):
                 steps = min(steps, step + annealing)
         elapsed = time.perf_counter() - start
@@ -378,10 +386,14 @@ def _has_stopped_falling(errors: list[float]) -> bool:
     return bool(before) and min(last) > (1 - PLATEAU_FALL) * min(before)
 
 
-def _near_surface_error(evaluator: Evaluator, held_out: NearestPoints) -> float:
-    """Mean |f - d| at points near the surface, in half-extents."""
+def _values(evaluator: Evaluator, held_out: NearestPoints) -> Float64:
     points = torch.from_numpy(held_out.points.astype(np.float32)).to(evaluator.device)
-    values = evaluator.field(points).cpu().double().numpy()
+    values: Float64 = evaluator.field(points).cpu().double().numpy()
+    return values
+
+
+def _mean_error(values: Float64, held_out: NearestPoints) -> float:
+    """Mean |f - d| at points near the surface, in half-extents."""
     return float(np.abs(values - held_out.distance).mean()) / HALF_EXTENT_IN_CUBE
 
 
@@ -400,18 +412,3 @@ def _beyond_rim(
     beyond = distance.sheet.beyond_rim(nodes.points, nodes.nearest, progress)
     beyond = np.where(off > FAR_CELLS * 2 / (resolution - 1), np.abs(beyond), beyond)
     return beyond.astype(np.float32).reshape([resolution] * 3)
-
-
-def _warnings(distance: SignedDistance) -> list[str]:
-    """Sentences on a (repaired) mesh whose field may not be what the user expects."""
-    if distance.sheet is not None:
-        return [
-            "The mesh is an open sheet: the side that its faces point to was taken as outside, and "
-            "Extract ends at its rim. Close it, or give it thickness, if it is to be solid."
-        ]
-    if distance.faces_inward:
-        return [
-            "The faces point inward; the field was fitted as if they pointed outward. "
-            "Recalculate the normals to silence this."
-        ]
-    return []

@@ -100,6 +100,11 @@ class TriangleMesh:
         """Sum of the areas up to each triangle, (F,), for drawing triangles by area."""
         return np.cumsum(self.triangle_areas())
 
+    def volume(self) -> float:
+        """What a closed mesh encloses, in cubed mesh units; negative if its faces point inward."""
+        a, b, c = self.vertices[self.triangles.T] - self.vertices.mean(axis=0)
+        return float(np.einsum("ni,ni->", a, np.cross(b, c))) / 6
+
     def triangle_normals(self) -> NDArray[np.float64]:
         """Unit normal of each triangle, (F, 3); NaN for a triangle without area."""
         cross = self._cross_products()

@@ -239,3 +239,33 @@ def test_a_seed_of_numpy_is_one_like_any_other(tmp_path: Path) -> None:
 def test_a_mesh_at_one_point_is_refused() -> None:
     with pytest.raises(MeshError, match="no area"):
         fairfield.fit(fairfield.TriangleMesh(np.ones((3, 3)), [[0, 1, 2]]))
+
+
+def _joined(*parts: tuple[np.ndarray, np.ndarray]) -> fairfield.TriangleMesh:
+    first, second = parts
+    triangles = np.concatenate([first[1], second[1] + len(first[0])])
+    return fairfield.TriangleMesh(np.concatenate([first[0], second[0]]), triangles)
+
+
+@pytest.mark.parametrize("wall", [0.5, 0.01])
+def test_walls_too_thin_for_the_field_are_told_of(wall: float) -> None:
+    vertices, triangles = icosphere(1.0, subdivisions=5)
+    mesh = _joined((3 * vertices, triangles), (3 * (1 - wall) * vertices, triangles[:, ::-1]))
+    warnings = fairfield.fit(mesh, "draft").report.warnings
+    if wall == 0.5:
+        assert warnings == []
+    else:
+        (sentence,) = warnings
+        assert "about 0.03 units thick" in sentence
+        assert "'fine'" in sentence
+
+
+@pytest.mark.parametrize("away", [3, 100])
+def test_a_piece_far_away_is_told_of(away: float) -> None:
+    vertices, triangles = icosphere(1.0)
+    mesh = _joined((vertices, triangles), (0.1 * vertices + [away, 0, 0], triangles))
+    warnings = fairfield.fit(mesh, "draft").report.warnings
+    assert len(warnings) == (away == 100)
+    for sentence in warnings:
+        times = int(sentence.split(" times smaller")[0].split()[-1])
+        assert times == pytest.approx(101.1 / 2, rel=0.1)
