@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .mesh import TriangleMesh
-from .open_sheet import open_sheet
+from .open_sheet import open_sheet, winding_at_sides
 from .outer_surface import outer_surface
 from .progress import Progress, ProgressCallback, silent
 from .threads import thread_count
@@ -113,9 +113,10 @@ class SignedDistance:
     def __init__(self, mesh: TriangleMesh, progress: ProgressCallback = silent) -> None:
         progress(Progress(0.0, "Preparing distances"))
         self._winding = WindingNumber.of(mesh)
-        self.sheet = open_sheet(mesh, self._winding)
+        sides = winding_at_sides(mesh, self._winding)
+        self.sheet = open_sheet(mesh, sides)
         self.surface, self.hidden = mesh, 0
-        self.faces_inward = self.sheet is None and mesh.volume() < 0
+        self.faces_inward = self.sheet is None and float(sides.mean()) < 0
         if self.faces_inward:
             self._winding = self._winding.turned()
         if self.sheet is None:

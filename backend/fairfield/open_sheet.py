@@ -97,15 +97,14 @@ class Rim:
         return np.linalg.norm(areas, axis=1), begin[first]
 
 
-def open_sheet(mesh: TriangleMesh, winding: WindingNumber) -> OpenSheet | None:
+def open_sheet(mesh: TriangleMesh, sides: Array) -> OpenSheet | None:
     """Return a mesh's rim and sides if it is an open sheet.
 
-    `mesh` is in the cube, without triangles that have no area, and `winding` its winding number.
+    `mesh` is in the cube, without triangles that have no area; for `sides` see `winding_at_sides`.
     """
     rim = Rim.of(mesh.triangles)
     if len(rim.edges) == 0:
         return None
-    sides = _sides(mesh, winding)
     inside = np.abs(sides).max(axis=0)
     lids = rim.lids(mesh.vertices)[0].sum() / mesh.cumulative_area[-1]
     is_closed = lids <= LID_SHARE or np.quantile(inside, 1 - NEARLY_ALL) > CLOSED
@@ -114,8 +113,8 @@ def open_sheet(mesh: TriangleMesh, winding: WindingNumber) -> OpenSheet | None:
     return OpenSheet(mesh, rim, float(sides.mean()))
 
 
-def _sides(mesh: TriangleMesh, winding: WindingNumber) -> Array:
-    """Winding numbers (2, S) behind and before some triangles, drawn by area.
+def winding_at_sides(mesh: TriangleMesh, winding: WindingNumber) -> Array:
+    """Return winding numbers (2, S) behind and before some triangles, drawn by area.
 
     Close to a triangle they differ by 1. Where they do not, another one is between, as the other
     side of a thin wall: there it is looked at from closer by.

@@ -46,6 +46,8 @@ the work of noise."""
 CENTROID = np.full((1, 3), 1 / 3)
 CORNERS = np.array([[2.6, 0.2, 0.2], [0.2, 2.6, 0.2], [0.2, 0.2, 2.6]]) / 3
 """Where a triangle is looked at: in the middle, and near its corners."""
+LATTICE = np.array([(i, j, 8 - i - j) for i in range(1, 7) for j in range(1, 8 - i)]) / 8
+"""Where a large one is looked at, to tell whether it is worth cutting."""
 ROWS_AT_ONCE = 1 << 14
 """Points per native call: libigl holds Python's lock."""
 
@@ -66,6 +68,10 @@ def outer_surface(
     """
     size = float(np.ptp(mesh.vertices, axis=0).max())
     longest = LARGEST * size
+    look = _Sides(mesh, winding, SIDE * size, progress)
+    large = np.flatnonzero(_longest_edges(mesh) > longest)[:SAMPLES]
+    if not (look(_some(mesh), CENTROID).any() or look(large, LATTICE).any()):
+        return OuterSurface(mesh, 0)
     fine = Subdivided(mesh, np.arange(len(mesh.triangles)))
     if _number_of_parts(mesh, longest) <= MOST_CUT:
         fine = with_short_edges(mesh, longest)
@@ -90,7 +96,7 @@ def _inside(look: _Sides, longest: float) -> NDArray[np.bool_]:
     mesh = look.mesh
     count = len(mesh.triangles)
     nothing = np.zeros(count, bool)
-    some = np.linspace(0, count - 1, min(count, SAMPLES)).astype(np.intp)
+    some = _some(mesh)
     seeds = some[look(some, CENTROID)[:, 0]]
     if len(seeds) == 0:
         return nothing
@@ -103,6 +109,11 @@ def _inside(look: _Sides, longest: float) -> NDArray[np.bool_]:
     rows = np.flatnonzero(inside)
     inside[rows] = look.all_inside(rows)
     return _in_patches(inside, pairs, cosines)
+
+
+def _some(mesh: TriangleMesh) -> Rows:
+    count = len(mesh.triangles)
+    return np.linspace(0, count - 1, min(count, SAMPLES)).astype(np.intp)
 
 
 def _number_of_parts(mesh: TriangleMesh, longest: float) -> float:

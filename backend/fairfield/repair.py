@@ -236,7 +236,11 @@ def _orient_parts(vertices: Array, triangles: Triangles) -> tuple[Triangles, int
     if (part == part[0]).all():
         return triangles, 0
     count = int(of_vertex.max()) + 1
-    a, b, c = vertices[triangles.T] - vertices[triangles].mean(axis=(0, 1))
+    # About a middle of its own: what is missing of an open part far from it would count most.
+    number = np.bincount(part, minlength=count)
+    middles = vertices[triangles].mean(axis=1)
+    middles = np.stack([np.bincount(part, column, count) for column in middles.T], axis=1)
+    a, b, c = vertices[triangles.T] - (middles / np.maximum(number, 1)[:, None])[part]
     across = np.cross(b - a, c - a)
     area = np.bincount(part, np.linalg.norm(across, axis=1) / 2, count)
     volume = np.bincount(part, np.einsum("ni,ni->n", a, across) / 6, count)
@@ -250,7 +254,6 @@ def _orient_parts(vertices: Array, triangles: Triangles) -> tuple[Triangles, int
     rows = np.flatnonzero(against[part])
     rest = WindingNumber.of(TriangleMesh(vertices, np.delete(triangles, rows, axis=0)))
     order = rows[np.argsort(part[rows], kind="stable")]
-    number = np.bincount(part[rows], minlength=count)
     rank = np.arange(len(order)) - (np.cumsum(number) - number)[part[order]]
     some = order[rank % np.maximum(number // LOOKED_AT, 1)[part[order]] == 0]
     within = sign * rest(vertices[triangles[some]].mean(axis=1)) > 0.5

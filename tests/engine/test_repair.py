@@ -130,6 +130,21 @@ def test_parts_face_the_way_that_most_do(is_turned: tuple[int, int], apart: floa
         assert distance(np.array([[0.6, 0, 0]]))[0] < 0
 
 
+@pytest.mark.parametrize("is_turned", [(0, 0), (0, 1), (1, 1)])
+def test_parts_with_holes_far_apart_face_the_way_that_they_do(is_turned: tuple[int, int]) -> None:
+    """The far side of each is open: about the middle of both they enclose less than nothing."""
+    vertices, triangles = icosphere(1.0)
+    some = triangles[vertices[triangles].mean(axis=1)[:, 0] < 0.6]
+    parts = [(vertices + [10, 0, 0], some), (-0.9 * vertices - [10, 0, 0], some[:, ::-1])]
+    parts = [_turned(each) if turn else each for each, turn in zip(parts, is_turned, strict=True)]
+    mesh = _joined(*parts)
+    assert is_turned == (0, 1) or mesh.volume() * (1 - 2 * is_turned[0]) < 0
+    distance = SignedDistance(repair(mesh).mesh)
+    assert distance.faces_inward == (is_turned == (1, 1))
+    found = distance(np.array([[10, 0, 0], [-10, 0, 0], [0, 0, 0], [8.5, 0, 0], [-8.5, 0, 0]]))
+    assert (np.sign(found) == [-1, -1, 1, 1, 1]).all()
+
+
 @pytest.mark.parametrize("is_turned", [False, True])
 def test_a_cavity_stays_one(is_turned: bool) -> None:
     """Also one in a part within it, and where all of it is inside out."""
