@@ -253,9 +253,10 @@ def _orient_parts(vertices: Array, triangles: Triangles) -> tuple[Triangles, int
         return triangles, 0
     rows = np.flatnonzero(against[part])
     rest = WindingNumber.of(TriangleMesh(vertices, np.delete(triangles, rows, axis=0)))
-    order = rows[np.argsort(part[rows], kind="stable")]
-    rank = np.arange(len(order)) - (np.cumsum(number) - number)[part[order]]
-    some = order[rank % np.maximum(number // LOOKED_AT, 1)[part[order]] == 0]
+    # Of each part every so many, and of small ones all.
+    some = rows[np.argsort(part[rows], kind="stable")]
+    every = np.maximum(number // LOOKED_AT, 1)[part[some]]
+    some = some[np.arange(len(some)) % every == 0]
     within = sign * rest(vertices[triangles[some]].mean(axis=1)) > 0.5
     looked_at = np.maximum(np.bincount(part[some], minlength=count), 1)
     against &= np.bincount(part[some], within, count) < CAVITY * looked_at
