@@ -75,7 +75,7 @@ def outer_surface(
     fine = Subdivided(mesh, np.arange(len(mesh.triangles)))
     if _number_of_parts(mesh, longest) <= MOST_CUT:
         fine = with_short_edges(mesh, longest)
-    inside = _inside(_Sides(fine.mesh, winding, SIDE * size, progress), longest)
+    inside = _inside(_Sides(fine.mesh, winding, SIDE * size, progress), fine.parents, longest)
     if not inside.any():
         return OuterSurface(mesh, 0)
     parts = np.bincount(fine.parents)
@@ -91,8 +91,11 @@ def outer_surface(
     return OuterSurface(outer, int((lost > 0).sum()))
 
 
-def _inside(look: _Sides, longest: float) -> NDArray[np.bool_]:
-    """Which triangles (F,) have the inside on both sides, but for the work of noise."""
+def _inside(look: _Sides, parents: Rows, longest: float) -> NDArray[np.bool_]:
+    """Which triangles (F,) have the inside on both sides, but for the work of noise.
+
+    `parents` (F,) are those that they are parts of: within one, nothing is folded.
+    """
     mesh = look.mesh
     count = len(mesh.triangles)
     nothing = np.zeros(count, bool)
@@ -103,6 +106,7 @@ def _inside(look: _Sides, longest: float) -> NDArray[np.bool_]:
     _, pairs = mesh.shared_edges()
     first, second = mesh.triangle_normals()[pairs]
     cosines = (first * second).sum(axis=1)
+    cosines[np.equal(*parents[pairs])] = np.nan
     if not _may_be_patches(look, seeds, pairs, cosines, count):
         return nothing
     inside = _longest_edges(mesh) <= longest
@@ -135,9 +139,7 @@ def _may_be_patches(look: _Sides, seeds: Rows, pairs: Rows, cosines: Array, coun
     To ask all triangles of a scan whose noise folds it takes as long as its fit, and longer. So
     those around the seeds are asked, ring after ring; where that would be many, it may be.
     """
-    edges = np.maximum(np.bincount(pairs.reshape(-1), minlength=count), 1)
-    total = np.bincount(pairs.reshape(-1), np.tile(cosines, 2), count)
-    is_smooth = total > LEAST_COSINE * edges
+    is_smooth = _mean(np.tile(cosines, 2), pairs.reshape(-1), count) > LEAST_COSINE
     links = coo_array((np.ones(pairs.shape[1], np.int8), pairs), shape=(count, count)).tocsr()
     links = links + links.T
     inside, asked = np.zeros(count, bool), np.zeros(count, bool)
@@ -157,17 +159,24 @@ def _may_be_patches(look: _Sides, seeds: Rows, pairs: Rows, cosines: Array, coun
 def _in_patches(inside: NDArray[np.bool_], pairs: Rows, cosines: Array) -> NDArray[np.bool_]:
     """Which of the triangles that are inside belong to a patch that is not the work of noise.
 
-    `pairs` (2, E) of triangles share an edge, with `cosines` (E,) between their normals.
+    `pairs` (2, E) of triangles share an edge, with `cosines` (E,) between their normals; not a
+    number between two that are parts of one.
     """
     count = len(inside)
     within = inside[pairs].all(axis=0)
     links = coo_array((np.ones(within.sum()), pairs[:, within]), shape=(count, count))
     total, patch = connected_components(links, directed=False)
-    one = patch[pairs[0, within]]
-    edges = np.maximum(np.bincount(one, minlength=total), 1)
-    mean = np.bincount(one, cosines[within], total) / edges
+    mean = _mean(cosines[within], patch[pairs[0, within]], total)
     good = (np.bincount(patch, minlength=total) >= LEAST_PATCH) & (mean > LEAST_COSINE)
     return inside & good[patch]
+
+
+def _mean(cosines: Array, group: Rows, count: int) -> Array:
+    """The mean in each of so many groups, of those that are numbers; 1 where none is."""
+    known = ~np.isnan(cosines)
+    number = np.bincount(group[known], minlength=count)
+    total = np.bincount(group[known], cosines[known], count)
+    return np.where(number > 0, total / np.maximum(number, 1), 1.0)
 
 
 class _Sides:
