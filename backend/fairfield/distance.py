@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .mesh import TriangleMesh
-from .open_sheet import open_sheet, winding_at_sides
+from .open_sheet import OpenSheet, Rim, open_sheet, winding_at_sides
 from .outer_surface import outer_surface
 from .progress import Progress, ProgressCallback, silent
 from .threads import thread_count
@@ -113,10 +113,15 @@ class SignedDistance:
     def __init__(self, mesh: TriangleMesh, progress: ProgressCallback = silent) -> None:
         progress(Progress(0.0, "Preparing distances"))
         self._winding = WindingNumber.of(mesh)
-        sides = winding_at_sides(mesh, self._winding)
-        self.sheet = open_sheet(mesh, sides)
+        rim = Rim.of(mesh.triangles)
+        self.sheet: OpenSheet | None = None
+        inward = mesh.volume() < 0
+        if len(rim.edges):
+            sides = winding_at_sides(mesh, self._winding)
+            self.sheet = open_sheet(mesh, rim, sides)
+            inward = float(sides.mean()) < 0
         self.surface, self.hidden = mesh, 0
-        self.faces_inward = self.sheet is None and float(sides.mean()) < 0
+        self.faces_inward = self.sheet is None and inward
         if self.faces_inward:
             self._winding = self._winding.turned()
         if self.sheet is None:

@@ -97,14 +97,11 @@ class Rim:
         return np.linalg.norm(areas, axis=1), begin[first]
 
 
-def open_sheet(mesh: TriangleMesh, sides: Array) -> OpenSheet | None:
+def open_sheet(mesh: TriangleMesh, rim: Rim, sides: Array) -> OpenSheet | None:
     """Return a mesh's rim and sides if it is an open sheet.
 
     `mesh` is in the cube, without triangles that have no area; for `sides` see `winding_at_sides`.
     """
-    rim = Rim.of(mesh.triangles)
-    if len(rim.edges) == 0:
-        return None
     inside = np.abs(sides).max(axis=0)
     lids = rim.lids(mesh.vertices)[0].sum() / mesh.cumulative_area[-1]
     is_closed = lids <= LID_SHARE or np.quantile(inside, 1 - NEARLY_ALL) > CLOSED

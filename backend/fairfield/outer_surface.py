@@ -40,6 +40,9 @@ SIDE = 2.5e-4
 LARGEST, MOST_CUT = 0.02, 1 << 17
 """Length of a triangle's longest edge, in sizes of the mesh, above which a few places do not tell
 of all of it: it is cut, or stays in a mesh that would become one of so many triangles."""
+WORTH_CUTTING, LARGE_SAMPLES = 0.25, 1 << 9
+"""Area, in squares of that length, of triangles that are looked at in more places than one, and how
+many of them, the largest first, tell whether any is to be cut."""
 LEAST_PATCH, LEAST_COSINE = 16, 0.5
 """Triangles in a patch that is inside, and mean cosine of the angles at which they meet: less is
 the work of noise."""
@@ -47,7 +50,7 @@ CENTROID = np.full((1, 3), 1 / 3)
 CORNERS = np.array([[2.6, 0.2, 0.2], [0.2, 2.6, 0.2], [0.2, 0.2, 2.6]]) / 3
 """Where a triangle is looked at: in the middle, and near its corners."""
 LATTICE = np.array([(i, j, 8 - i - j) for i in range(1, 7) for j in range(1, 8 - i)]) / 8
-"""Where a large one is looked at, to tell whether it is worth cutting."""
+"""And where a large one is, before it is cut."""
 ROWS_AT_ONCE = 1 << 14
 """Points per native call: libigl holds Python's lock."""
 
@@ -69,7 +72,9 @@ def outer_surface(
     size = float(np.ptp(mesh.vertices, axis=0).max())
     longest = LARGEST * size
     look = _Sides(mesh, winding, SIDE * size, progress)
-    large = np.flatnonzero(_longest_edges(mesh) > longest)[:SAMPLES]
+    areas = mesh.triangle_areas()
+    large = np.flatnonzero(areas > WORTH_CUTTING * longest**2)
+    large = large[np.argsort(-areas[large], kind="stable")[:LARGE_SAMPLES]]
     if not (look(_some(mesh), CENTROID).any() or look(large, LATTICE).any()):
         return OuterSurface(mesh, 0)
     fine = Subdivided(mesh, np.arange(len(mesh.triangles)))
