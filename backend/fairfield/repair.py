@@ -253,10 +253,11 @@ def _orient_parts(vertices: Array, triangles: Triangles) -> tuple[Triangles, int
         return triangles, 0
     rows = np.flatnonzero(against[part])
     rest = WindingNumber.of(TriangleMesh(vertices, np.delete(triangles, rows, axis=0)))
-    # Of each part every so many, and of small ones all.
-    some = rows[np.argsort(part[rows], kind="stable")]
-    every = np.maximum(number // LOOKED_AT, 1)[part[some]]
-    some = some[np.arange(len(some)) % every == 0]
+    # Drawn, for at regular intervals one finds the same corner of what was subdivided.
+    order = np.random.default_rng(0).permutation(rows)
+    order = order[np.argsort(part[order], kind="stable")]
+    rank = np.arange(len(order)) - np.searchsorted(part[order], part[order])
+    some = order[rank < LOOKED_AT]
     within = sign * rest(vertices[triangles[some]].mean(axis=1)) > 0.5
     looked_at = np.maximum(np.bincount(part[some], minlength=count), 1)
     against &= np.bincount(part[some], within, count) < CAVITY * looked_at

@@ -130,6 +130,13 @@ def test_parts_face_the_way_that_most_do(is_turned: tuple[int, int], apart: floa
         assert distance(np.array([[0.6, 0, 0]]))[0] < 0
 
 
+def test_a_part_that_looks_out_of_another_is_no_cavity() -> None:
+    """However many triangles it has, and in whichever order."""
+    ball = icosphere(1.0, subdivisions=6)
+    mesh = _joined(ball, _turned(_moved((0.8 * ball[0], ball[1]), 1.0)))
+    assert repair(mesh).repairs == {"turned parts": 1}
+
+
 @pytest.mark.parametrize("is_turned", [(0, 0), (0, 1), (1, 1)])
 def test_parts_with_holes_far_apart_face_the_way_that_they_do(is_turned: tuple[int, int]) -> None:
     """The far side of each is open: about the middle of both they enclose less than nothing."""
