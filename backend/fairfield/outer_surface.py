@@ -126,10 +126,11 @@ def _some(mesh: TriangleMesh) -> Rows:
 
 
 def _number_of_parts(mesh: TriangleMesh, longest: float) -> float:
-    """About how many triangles there will be when no edge is longer than so."""
+    """About how many triangles take the place of those with edges longer than so."""
     edges = _longest_edges(mesh)
     across = 2 * mesh.triangle_areas() / np.maximum(edges, 1e-300)
-    return float((2 * np.ceil(edges / longest) * np.ceil(across / longest)).sum())
+    number = 2 * np.ceil(edges / longest) * np.ceil(across / longest)
+    return float(number[edges > longest].sum())
 
 
 def _longest_edges(mesh: TriangleMesh) -> Array:

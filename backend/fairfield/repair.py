@@ -32,6 +32,8 @@ edges there, are one; so many at most are looked at around each."""
 FLAT = 1e-4
 """Volume of a closed part, over its area to the power of 3/2, up to which it has no inside (that of
 a sphere is 0.09)."""
+EVEN = 1e-6
+"""Share of all volume by which rounding may tip the balance between what faces in and out."""
 CAVITY, LOOKED_AT = 0.95, 64
 """Share of a part within others from which on it may be a cavity, and triangles that tell it."""
 
@@ -247,7 +249,9 @@ def _orient_parts(vertices: Array, triangles: Triangles) -> tuple[Triangles, int
     lids, ends = Rim.of(triangles).lids(vertices)
     open_area = np.bincount(of_vertex[ends], lids, count)
     has_inside = (open_area <= LID_SHARE * area) & (np.abs(volume) > FLAT * area**1.5)
-    sign = np.sign(volume[has_inside].sum())
+    # Of as much either way, as of a copy and its mirror image, what faces outward stays.
+    total = volume[has_inside]
+    sign = -1.0 if total.sum() < -EVEN * np.abs(total).sum() else 1.0
     against = has_inside & (sign * volume < 0)
     if not against.any():
         return triangles, 0

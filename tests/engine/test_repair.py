@@ -130,6 +130,18 @@ def test_parts_face_the_way_that_most_do(is_turned: tuple[int, int], apart: floa
         assert distance(np.array([[0.6, 0, 0]]))[0] < 0
 
 
+@pytest.mark.parametrize("is_first", [False, True])
+def test_of_a_part_and_its_image_in_a_mirror_both_have_an_inside(is_first: bool) -> None:
+    """As a negative scale makes it, which turns the faces around."""
+    vertices, triangles = _moved(icosphere(1.0), 2.0)
+    parts = (vertices, triangles), (vertices * [-1, 1, 1], triangles)
+    repaired = repair(_joined(*(parts[::-1] if is_first else parts)))
+    assert repaired.repairs == {"turned parts": 1}
+    distance = SignedDistance(repaired.mesh)
+    assert not distance.faces_inward
+    assert (distance(np.array([[2.0, 0, 0], [-2.0, 0, 0]])) < -0.9).all()
+
+
 def test_a_part_that_looks_out_of_another_is_no_cavity() -> None:
     """However many triangles it has, and in whichever order."""
     ball = icosphere(1.0, subdivisions=6)
