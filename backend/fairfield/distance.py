@@ -115,11 +115,12 @@ class SignedDistance:
         self._winding = WindingNumber.of(mesh)
         rim = Rim.of(mesh.triangles)
         self.sheet: OpenSheet | None = None
-        inward = mesh.volume() < 0
         if len(rim.edges):
             sides = winding_at_sides(mesh, self._winding)
             self.sheet = open_sheet(mesh, rim, sides)
             inward = float(sides.mean()) < 0
+        else:
+            inward = mesh.volume() < 0
         self.surface, self.hidden = mesh, 0
         self.faces_inward = self.sheet is None and inward
         if self.faces_inward:

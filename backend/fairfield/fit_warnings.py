@@ -60,8 +60,7 @@ def fit_warnings(
 
 def _size_of_most(mesh: TriangleMesh) -> float:
     """The largest side of a box that has most of the surface, but for as much on each side."""
-    shares = (np.arange(LOOKED_AT) + 0.5) / LOOKED_AT
-    chosen = np.searchsorted(mesh.cumulative_area, shares * mesh.cumulative_area[-1])
+    chosen = mesh.spread_by_area(LOOKED_AT)
     places = mesh.vertices[mesh.triangles[chosen]].mean(axis=1)
     low, high = np.quantile(places, [(1 - MOST) / 2, (1 + MOST) / 2], axis=0)
     return float((high - low).max())

@@ -100,6 +100,11 @@ class TriangleMesh:
         """Sum of the areas up to each triangle, (F,), for drawing triangles by area."""
         return np.cumsum(self.triangle_areas())
 
+    def spread_by_area(self, count: int) -> NDArray[np.intp]:
+        """Rows (count,) of triangles, one from each equal part of the area; the same every time."""
+        shares = (np.arange(count) + 0.5) / count
+        return np.searchsorted(self.cumulative_area, shares * self.cumulative_area[-1])
+
     def volume(self) -> float:
         """What a closed mesh encloses, in cubed mesh units; negative if its faces point inward."""
         a, b, c = self.vertices[self.triangles.T] - self.vertices.mean(axis=0)

@@ -116,8 +116,7 @@ def winding_at_sides(mesh: TriangleMesh, winding: WindingNumber) -> Array:
     Close to a triangle they differ by 1. Where they do not, another one is between, as the other
     side of a thin wall: there it is looked at from closer by.
     """
-    shares = (np.arange(SAMPLES) + 0.5) / SAMPLES
-    chosen = np.searchsorted(mesh.cumulative_area, shares * mesh.cumulative_area[-1])
+    chosen = mesh.spread_by_area(SAMPLES)
     centres = mesh.vertices[mesh.triangles[chosen]].mean(axis=1)
     size, normals = np.ptp(mesh.vertices, axis=0).max(), mesh.triangle_normals()[chosen]
     sides, unsure = np.zeros((2, SAMPLES)), np.arange(SAMPLES)
